@@ -1,0 +1,96 @@
+package dataplane
+
+import "sync/atomic"
+
+// Reason is why a packet went no further. Its text is the label of a metric, the
+// column of a table and what tests assert.
+type Reason uint8
+
+const (
+	Malformed Reason = iota
+	UnknownPeer
+	Spoofed
+	NotOurs
+	NoRoute
+	TooBig
+	Congestion
+	SocketFull
+	UnderlayRefused
+	DeviceRefused
+
+	reasons
+)
+
+// Immutable.
+var reasonTexts = [reasons]struct{ name, explanation string }{
+	Malformed:       {"malformed", "not a whole IP packet, or an encapsulation this node does not speak"},
+	UnknownPeer:     {"unknown-peer", "came from an underlay address that is no known node's"},
+	Spoofed:         {"spoofed", "inner source address is not the sending node's to use"},
+	NotOurs:         {"not-ours", "inner destination is not where the packet turned up: no transit, no loops"},
+	NoRoute:         {"no-route", "no node that is up owns the destination; the sender is told by ICMP"},
+	TooBig:          {"too-big", "larger than the far node or the underlay takes; the sender is told by ICMP"},
+	Congestion:      {"congestion", "marked on the underlay, and the sender does not know ECN (RFC 6040)"},
+	SocketFull:      {"socket-full", "the kernel had no room to send"},
+	UnderlayRefused: {"underlay-refused", "the kernel would not send: no route to the node, a firewall rule, or a link that is down"},
+	DeviceRefused:   {"device-refused", "the kernel would not take the packet from the TUN: out of memory, or the TUN is down"},
+}
+
+// String is the reason's name.
+func (r Reason) String() string { return reasonTexts[r].name }
+
+// Explanation says in a sentence what the reason means.
+func (r Reason) Explanation() string { return reasonTexts[r].explanation }
+
+// Reasons are all reasons, in the order of their values.
+func Reasons() []Reason {
+	all := make([]Reason, reasons)
+	for i := range all {
+		all[i] = Reason(i)
+	}
+	return all
+}
+
+// Account is what became of the packets of one direction, counted in inner wire
+// packets. It always adds up: Received = Forwarded + the sum of Drops.
+type Account struct {
+	Received  uint64
+	Forwarded uint64
+	Drops     [reasons]uint64 // by Reason
+}
+
+func (a *Account) drop(r Reason) { a.Drops[r]++ }
+
+// ledger is the Account of one worker, added to by the worker alone, once a
+// batch, and read by anyone.
+type ledger struct {
+	// seq is odd while an entry is being made, so that a reader who met one
+	// tries again and never sees half of it (a sequence lock).
+	seq   atomic.Uint64
+	total [2 + reasons]atomic.Uint64
+}
+
+func (l *ledger) enter(a *Account) {
+	l.seq.Add(1)
+	l.total[0].Add(a.Received)
+	l.total[1].Add(a.Forwarded)
+	for r, n := range a.Drops {
+		if n != 0 {
+			l.total[2+r].Add(n)
+		}
+	}
+	l.seq.Add(1)
+}
+
+func (l *ledger) read() (a Account) {
+	for {
+		before := l.seq.Load()
+		a.Received = l.total[0].Load()
+		a.Forwarded = l.total[1].Load()
+		for r := range a.Drops {
+			a.Drops[r] = l.total[2+r].Load()
+		}
+		if before%2 == 0 && l.seq.Load() == before {
+			return a
+		}
+	}
+}
