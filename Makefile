@@ -1,0 +1,97 @@
+# weft: build, demo and tests. `make` lists the targets.
+
+# The oldest Go that builds weft. Debian 12 ships 1.19.
+GO_MIN      := 1.26
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+FUZZTIME    := 10s
+PREFIX      := /usr/local
+export CGO_ENABLED := 0
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null)
+LDFLAGS := -s -w -X github.com/weft-net/weft/cmd/internal/version.stamp=$(VERSION)
+
+# What the demo and the tests need beside Go, as command=Debian package.
+NEEDS_DEMO := ip=iproute2 ping=iputils-ping iperf3=iperf3 nsenter=util-linux
+NEEDS_TEST := $(NEEDS_DEMO) gcc=gcc,libc6-dev
+
+.PHONY: help build demo demo-down test lint unit race netns partition fuzz install uninstall clean \
+        go root need-demo need-test
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: go ## static binaries in bin/
+	@go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/weftd ./cmd/weft
+	@echo "built bin/weftd and bin/weft"
+
+demo: root need-demo build ## three nodes on this machine, shown at work; KEEP=1 leaves them running
+	@go build -o bin/weft-demo ./bench/demo
+	@bin/weft-demo -bin bin $(if $(KEEP),-keep)
+
+demo-down: go root ## take down what `make demo KEEP=1` left running
+	@go build -o bin/weft-demo ./bench/demo
+	@bin/weft-demo -down
+
+test: lint race netns partition ## everything CI runs; the four can be run alone
+
+lint: go ## formatting, vet and staticcheck
+	@unformatted=$$(gofmt -l bench cmd dataplane encap membership); \
+	    [ -z "$$unformatted" ] || { echo "not formatted, run gofmt -w:" $$unformatted; exit 1; }
+	go vet ./...
+	go vet -tags netns,partition ./...
+	go run $(STATICCHECK) -checks all,-ST1000,-ST1020,-ST1021,-ST1022 -tags netns,partition ./...
+
+unit: go ## tests that need neither root nor a C compiler
+	go test ./...
+
+race: go need-test ## the same under the race detector
+	CGO_ENABLED=1 go test -race ./...
+
+netns: root need-test build ## tests with real daemons in network namespaces
+	go test -tags netns -count 1 -timeout 5m -p 1 ./...
+
+partition: root need-test build ## a partition longer than memberlist remembers its members, healed; 2 minutes
+	go test -tags partition -count 1 -timeout 5m -v ./cmd/weftd
+
+fuzz: go ## every fuzz target for FUZZTIME each
+	@set -e; grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u | while read -r dir; do \
+	    for target in $$(go test -list '^Fuzz' $$dir | grep '^Fuzz'); do \
+	        echo "== $$dir $$target"; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$dir; \
+	    done; \
+	done
+
+install: build ## binaries, systemd unit and an example configuration, below DESTDIR
+	install -D -t $(DESTDIR)$(PREFIX)/bin bin/weftd bin/weft
+	install -D -m 644 -t $(DESTDIR)/etc/systemd/system cmd/weftd/weftd.service
+	install -d $(DESTDIR)/etc/weft
+	[ -e $(DESTDIR)/etc/weft/weft.yaml ] || bin/weftd config default > $(DESTDIR)/etc/weft/weft.yaml
+
+uninstall: ## what install put in place, but not the configuration
+	rm -f $(DESTDIR)$(PREFIX)/bin/weftd $(DESTDIR)$(PREFIX)/bin/weft $(DESTDIR)/etc/systemd/system/weftd.service
+
+clean: ## what the build made
+	rm -rf bin bench/out
+
+go:
+	@command -v go >/dev/null || { echo "weft needs Go $(GO_MIN) or newer, and there is no go in PATH: see https://go.dev/doc/install"; exit 1; }
+	@have=$$(go version | sed 's/^go version go\([^ ]*\).*/\1/'); \
+	    [ "$$(printf '%s\n' $(GO_MIN) "$$have" | sort -V | head -n 1)" = $(GO_MIN) ] || { \
+	    echo "weft needs Go $(GO_MIN) or newer, this is $$have ($$(command -v go)). Install a newer one in a minute:"; \
+	    echo "  https://go.dev/doc/install, then put /usr/local/go/bin in front of PATH"; exit 1; }
+
+root:
+	@[ "$$(id -u)" = 0 ] || { echo "network namespaces need root: sudo env PATH=\"\$$PATH\" make $(MAKECMDGOALS)"; exit 1; }
+
+# Installs what is missing, and says so. Needs apt-get and root only where something is.
+define install_missing
+	@missing=""; for need in $(1); do command -v $${need%%=*} >/dev/null || missing="$$missing $$(echo $${need##*=} | tr , ' ')"; done; \
+	    [ -z "$$missing" ] || { echo "installing from the distribution:$$missing"; \
+	    command -v apt-get >/dev/null || { echo "no apt-get here: install these packages by hand"; exit 1; }; \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; }
+endef
+
+need-demo:
+	$(call install_missing,$(NEEDS_DEMO))
+
+need-test:
+	$(call install_missing,$(NEEDS_TEST))
