@@ -44,12 +44,12 @@ func Listen(addr netip.AddrPort) (*Socket, error) {
 	conn, err := config.ListenPacket(context.Background(), network, addr.String())
 	switch {
 	case errors.Is(err, unix.EADDRINUSE):
-		return nil, fmt.Errorf("open the data port: UDP port %d on %s is in use; stop the program that holds it (`ss -lunp sport = :%d`) or choose another (`dataPort: PORT`, the same on all nodes): %w",
-			addr.Port(), addr.Addr(), addr.Port(), err)
+		return nil, fmt.Errorf("open the data port, UDP %s: %w; stop the program that holds it (`ss -lunp sport = :%d`), or set another `dataPort` on all nodes",
+			addr, unix.EADDRINUSE, addr.Port())
 	case errors.Is(err, unix.EADDRNOTAVAIL):
-		return nil, fmt.Errorf("open the data port: %s is no address of this machine; set `underlay` to one that is: %w", addr.Addr(), err)
+		return nil, fmt.Errorf("open the data port, UDP %s: %w; set `underlay` to an address of this machine", addr, unix.EADDRNOTAVAIL)
 	case err != nil:
-		return nil, fmt.Errorf("open the data port %s: %w", addr, err)
+		return nil, fmt.Errorf("open the data port: %w", err)
 	}
 	udp := conn.(*net.UDPConn)
 	if optionErr != nil {
@@ -136,6 +136,10 @@ func (s *Socket) Recv(msgs []Message) (n int, err error) {
 // Send sends msgs, waiting where the socket's buffer is full, and says of each
 // in its Err what became of it. The error wraps net.ErrClosed after Close, and
 // then msgs[sent:] were not tried.
+//
+// A datagram that the queue of the underlay device drops counts as sent: Linux
+// tells that only to sockets which listen to ICMP errors too (IP_RECVERR). It
+// counts it as SndbufErrors in /proc/net/snmp (net/ipv4/udp.c, udp_send_skb).
 func (s *Socket) Send(msgs []Message) (sent int, err error) {
 	v := &s.tx
 	for sent < len(msgs) {

@@ -22,10 +22,17 @@ const (
 
 	// MaxPacket is the size of the largest packet, in bytes.
 	MaxPacket = 65535
+
+	// maxMerge is how many packets may become one superpacket: the kernel
+	// refuses one of more UDP segments than UDP_MAX_SEGMENTS, 64 before Linux
+	// 6.9 (include/linux/virtio_net.h). At an MTU of 1500 a full
+	// TCP superpacket has fewer.
+	maxMerge = 64
 )
 
 // ErrMalformed is what Read returns when the kernel handed over something that
-// is no whole packet. The packet is gone and the device goes on.
+// is no whole packet, or a superpacket of more segments than there are buffers.
+// What could not be read is gone and the device goes on.
 var ErrMalformed = errors.New("malformed packet from the TUN device")
 
 // TUN is a TUN device, opened with IFF_VNET_HDR and IFF_MULTI_QUEUE, neither of
@@ -49,21 +56,22 @@ func Open(name string) (*TUN, error) {
 	if err != nil {
 		return nil, err
 	}
-	dev, name, err := tun.CreateUnmonitoredTUNFromFD(fd)
+	dev, given, err := tun.CreateUnmonitoredTUNFromFD(fd)
 	if err != nil {
-		unix.Close(fd)
+		// wireguard/tun made an os.File of fd, whose finalizer closes it. Closed
+		// here too, the number could be another descriptor's by then.
 		return nil, fmt.Errorf("set up TUN device %s: %w", name, err)
 	}
-	return &TUN{dev: dev, name: name}, nil
+	return &TUN{dev: dev, name: given}, nil
 }
 
 func create(name string) (fd int, err error) {
 	fd, err = unix.Open(clonePath, unix.O_RDWR|unix.O_CLOEXEC, 0)
 	switch {
 	case errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV):
-		return -1, fmt.Errorf("open %s: the kernel's TUN driver is missing: run `modprobe tun`, or give the container the device: %w", clonePath, err)
+		return -1, fmt.Errorf("open %s: %w; load the TUN driver with `modprobe tun`, or give the container the device", clonePath, err)
 	case err != nil:
-		return -1, fmt.Errorf("open %s: needs root, or a device node that this user may open: %w", clonePath, err)
+		return -1, fmt.Errorf("open %s: %w; run weftd as root", clonePath, err)
 	}
 	defer func() {
 		if err != nil {
@@ -72,7 +80,7 @@ func create(name string) (fd int, err error) {
 	}()
 	req, err := unix.NewIfreq(name)
 	if err != nil {
-		return -1, fmt.Errorf("TUN device name %q: %w", name, err)
+		return -1, fmt.Errorf("create TUN device %s: %w; a name has at most %d bytes", name, err, unix.IFNAMSIZ-1)
 	}
 	// IFF_TUN_EXCL, because with IFF_MULTI_QUEUE a second process would
 	// otherwise silently become another queue of a running one's device.
@@ -80,9 +88,9 @@ func create(name string) (fd int, err error) {
 	err = unix.IoctlIfreq(fd, unix.TUNSETIFF, req)
 	switch {
 	case errors.Is(err, unix.EBUSY):
-		return -1, fmt.Errorf("create TUN device %s: an interface of that name exists already; stop the program that holds it (`ip -d link show %s`) or choose another name (`tun: NAME`): %w", name, name, err)
+		return -1, fmt.Errorf("create TUN device %s: an interface of that name exists (%w); stop the program that holds it (`ip -d link show %s` says more), or set another name with `tun`", name, err, name)
 	case errors.Is(err, unix.EPERM):
-		return -1, fmt.Errorf("create TUN device %s: needs the capability CAP_NET_ADMIN: run weftd as root, or `setcap cap_net_admin+ep $(command -v weftd)`: %w", name, err)
+		return -1, fmt.Errorf("create TUN device %s: %w; it takes the capability CAP_NET_ADMIN: run weftd as root, or `setcap cap_net_admin+ep $(command -v weftd)`", name, err)
 	case err != nil:
 		return -1, fmt.Errorf("create TUN device %s: %w", name, err)
 	}
@@ -93,7 +101,9 @@ func create(name string) (fd int, err error) {
 func (t *TUN) Name() string { return t.name }
 
 // BatchSize is how many buffers Read needs, since that many packets may come out
-// of one superpacket, and the most that Write should be given.
+// of one superpacket, and the most that Write should be given. The kernel makes
+// superpackets of more segments too, of TCP with an MSS of less than 512 bytes,
+// unless the link's gso_max_segs is set to as many.
 func (t *TUN) BatchSize() int { return t.dev.BatchSize() }
 
 // Read blocks until there is a packet, or a superpacket split into several, puts
@@ -114,24 +124,35 @@ func (t *TUN) Read(bufs [][]byte, sizes []int, offset int) (n int, err error) {
 	if syscallFailed := new(os.PathError); !errors.Is(err, os.ErrClosed) && !errors.As(err, &syscallFailed) {
 		return max(n, 0), fmt.Errorf("%w %s: %w", ErrMalformed, t.name, err)
 	}
-	return 0, fmt.Errorf("read TUN device %s: %w", t.name, asClosed(err))
+	return 0, fmt.Errorf("read TUN device %s: %w", t.name, t.asClosed(err))
 }
 
 // Write hands the packets bufs[i][offset:] to the kernel, which delivers or
 // forwards them. The bytes of bufs, and up to cap(bufs[i]) behind them, are
 // Write's until it returns and are overwritten: runs of one flow are merged
 // there into superpackets. offset is at least Headroom. The elements of bufs
-// may be swapped among each other.
+// may be swapped among each other and grow within their capacity.
 //
-// lost is how many packets the kernel refused, err why; the others were taken.
-// A superpacket refused among others that were taken counts as one.
+// lost is how many packets the kernel refused, err why the first of them; the
+// others were taken. A superpacket refused among others that were taken counts
+// as one.
 func (t *TUN) Write(bufs [][]byte, offset int) (lost int, err error) {
-	if t.unmerged.Load() {
-		// No room behind a packet means nothing can be merged into it.
-		for i, b := range bufs {
-			bufs[i] = b[:len(b):len(b)]
+	for len(bufs) > 0 {
+		n := min(maxMerge, len(bufs))
+		if t.unmerged.Load() {
+			n = 1 // what comes alone is merged with nothing
 		}
+		lostNow, errNow := t.write(bufs[:n], offset)
+		lost += lostNow
+		if err == nil {
+			err = errNow
+		}
+		bufs = bufs[n:]
 	}
+	return lost, err
+}
+
+func (t *TUN) write(bufs [][]byte, offset int) (lost int, err error) {
 	written, err := t.dev.Write(bufs, offset)
 	if err == nil {
 		return 0, nil
@@ -145,7 +166,7 @@ func (t *TUN) Write(bufs [][]byte, offset int) (lost int, err error) {
 	} else {
 		lost = leaves(err)
 	}
-	return lost, fmt.Errorf("write TUN device %s: %w", t.name, asClosed(err))
+	return lost, fmt.Errorf("write TUN device %s: %w", t.name, t.asClosed(err))
 }
 
 // leaves counts the errors that were joined into err, one for each refused write.
@@ -161,11 +182,27 @@ func leaves(err error) (n int) {
 }
 
 // asClosed makes net.ErrClosed the one error that means the end.
-func asClosed(err error) error {
-	if errors.Is(err, os.ErrClosed) {
+func (t *TUN) asClosed(err error) error {
+	if errors.Is(err, os.ErrClosed) || t.deleted() {
 		return net.ErrClosed
 	}
 	return err
+}
+
+// deleted asks the kernel whether the descriptor has lost its device. A Read does
+// not always say so: where the deletion came between two of them, the Go runtime
+// has marked the descriptor as "not pollable" and reads no more.
+func (t *TUN) deleted() bool {
+	raw, err := t.dev.File().SyscallConn()
+	if err != nil {
+		return false
+	}
+	gone := false
+	err = raw.Control(func(fd uintptr) {
+		var req unix.Ifreq
+		gone = errors.Is(unix.IoctlIfreq(int(fd), unix.TUNGETIFF, &req), unix.EBADFD)
+	})
+	return err == nil && gone
 }
 
 // Close removes the device and ends a Read that is waiting.

@@ -21,8 +21,8 @@ type Header struct {
 // it is either missing or smuggled in. An IPv4 header checksum must be right,
 // since the kernel would drop the packet later without telling anyone.
 //
-// ok is false for anything that is not a whole IPv4 or IPv6 packet. IPv6
-// jumbograms (RFC 2675, payload length 0) are refused.
+// ok is false for anything that is not a whole IPv4 or IPv6 packet. An IPv6
+// jumbogram (RFC 2675) is none either: its payload length says 0.
 func Parse(b []byte) (h Header, ok bool) {
 	if len(b) < minHeader4 {
 		return Header{}, false
@@ -52,7 +52,7 @@ func parse4(b []byte) (h Header, ok bool) {
 }
 
 func parse6(b []byte) (h Header, ok bool) {
-	if len(b) <= header6 || header6+int(binary.BigEndian.Uint16(b[4:])) != len(b) {
+	if header6+int(binary.BigEndian.Uint16(b[4:])) != len(b) {
 		return Header{}, false
 	}
 	return Header{
@@ -62,17 +62,17 @@ func parse6(b []byte) (h Header, ok bool) {
 	}, true
 }
 
-// Checksum is the Internet checksum (RFC 1071) of b, added to sum, which is a
-// partial result not yet folded or complemented. Over bytes that contain their
+// Checksum is the Internet checksum (RFC 1071) of b, added to partial, which is
+// a partial result not yet folded or complemented. Over bytes that contain their
 // own checksum it is 0 where that is right.
-func Checksum(b []byte, sum uint32) uint16 {
-	// 64 KiB of 16-bit words add up to less than 2^31, so uint32 cannot wrap.
+func Checksum(b []byte, partial uint32) uint16 {
+	sum := uint64(partial)
 	for len(b) >= 2 {
-		sum += uint32(b[0])<<8 | uint32(b[1])
+		sum += uint64(b[0])<<8 | uint64(b[1])
 		b = b[2:]
 	}
 	if len(b) == 1 {
-		sum += uint32(b[0]) << 8
+		sum += uint64(b[0]) << 8
 	}
 	for sum>>16 != 0 {
 		sum = sum&0xffff + sum>>16

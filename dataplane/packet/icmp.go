@@ -20,6 +20,9 @@ const (
 	// What Linux and RFC 1812 section 4.3.2.5 give to ICMP errors: precedence 6.
 	icmpDSField = 0xc0
 	icmpTTL     = 64
+	// Don't Fragment: only then need the identification not be unique, and may
+	// be 0 (RFC 6864 section 4.1).
+	icmpFlags = 0x4000
 )
 
 // MaxICMPError is the size of the buffer that [ICMPError] needs, in bytes.
@@ -44,6 +47,7 @@ func ICMPError(buf []byte, src netip.Addr, orig []byte, code uint8, mtu int) (n 
 	b[0] = 4<<4 | minHeader4/4
 	b[1] = icmpDSField
 	binary.BigEndian.PutUint16(b[2:], uint16(n))
+	binary.BigEndian.PutUint16(b[6:], icmpFlags)
 	b[8] = icmpTTL
 	b[9] = protoICMP4
 	from := src.As4()

@@ -1,0 +1,247 @@
+//go:build linux
+
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v4"
+
+	"github.com/weft-net/weft/bench/topo"
+)
+
+const (
+	topologyPrefix = "demo"
+	podNetwork     = "10.244.0.0/16"
+	nodeCount      = 3
+	podsPerNode    = 2
+
+	pollInterval = 100 * time.Millisecond
+)
+
+// A cluster is the three nodes with their daemons and pods.
+type cluster struct {
+	topology   *topo.Topology
+	binaries   binaries
+	detach     bool // daemons outlive the demo
+	members    []*member
+	pods       []*pod // of all members
+	responders responders
+}
+
+// A member is a node with a daemon.
+type member struct {
+	*topo.Node
+	cidr   netip.Prefix
+	config string // path of the configuration file
+	socket string
+	daemon *topo.Process // the latest
+	down   bool          // on purpose
+}
+
+// A pod answers the questions of the matrix.
+type pod struct {
+	*topo.Pod
+	name string
+}
+
+// newCluster returns an empty cluster, which the caller must close.
+func newCluster(b binaries, detach bool) (*cluster, error) {
+	topology, err := topo.New(topologyPrefix)
+	if err != nil {
+		return nil, err
+	}
+	return &cluster{topology: topology, binaries: b, detach: detach}, nil
+}
+
+// build adds the nodes and pods and writes the configuration. No daemon runs yet.
+func (c *cluster) build(ctx context.Context) error {
+	for number := 1; number <= nodeCount; number++ {
+		if err := c.addMember(number); err != nil {
+			return err
+		}
+	}
+	if _, err := c.topology.Underlay().Run(ctx, c.binaries.weft, "keygen", "--out", c.keyFile()); err != nil {
+		return fmt.Errorf("make the gossip key: %w", err)
+	}
+	return nil
+}
+
+func (c *cluster) keyFile() string { return filepath.Join(c.topology.Dir(), "gossip.key") }
+
+// addMember adds node NUMBER with the block 10.244.NUMBER.0/24 and its pods podNUMBERa, ...
+func (c *cluster) addMember(number int) error {
+	name := fmt.Sprintf("node%d", number)
+	node, err := c.topology.Node(name)
+	if err != nil {
+		return err
+	}
+	block := netip.AddrFrom4([4]byte{10, 244, byte(number), 0})
+	m := &member{
+		Node:   node,
+		cidr:   netip.PrefixFrom(block, 24),
+		config: filepath.Join(c.topology.Dir(), name+".yaml"),
+		socket: filepath.Join(c.topology.Dir(), name+".sock"),
+	}
+	c.members = append(c.members, m)
+	for i := range podsPerNode {
+		octets := block.As4()
+		octets[3] = byte(10 + i)
+		p := &pod{name: fmt.Sprintf("pod%d%c", number, 'a'+i)}
+		if p.Pod, err = node.Pod(p.name, netip.AddrFrom4(octets)); err != nil {
+			return err
+		}
+		if err := c.responders.add(p.Pod); err != nil {
+			return err
+		}
+		c.pods = append(c.pods, p)
+	}
+	return c.writeConfig(m)
+}
+
+// writeConfig gives every daemon the address of the first node, and the first node nothing.
+func (c *cluster) writeConfig(m *member) error {
+	join := []string{}
+	if seed := c.members[0]; m != seed {
+		join = append(join, seed.Addr.String())
+	}
+	data, err := yaml.Marshal(struct {
+		NodeName      string   `yaml:"nodeName"`
+		PodNetwork    string   `yaml:"podNetwork"`
+		PodCIDR       string   `yaml:"podCIDR"`
+		Join          []string `yaml:"join"`
+		GossipKeyFile string   `yaml:"gossipKeyFile"`
+		Socket        string   `yaml:"socket"`
+		StateDir      string   `yaml:"stateDir"`
+		LogLevel      string   `yaml:"logLevel"`
+	}{
+		NodeName:      m.String(),
+		PodNetwork:    podNetwork,
+		PodCIDR:       m.cidr.String(),
+		Join:          join,
+		GossipKeyFile: c.keyFile(),
+		Socket:        m.socket,
+		StateDir:      filepath.Join(c.topology.Dir(), m.String()+".state"),
+		LogLevel:      "info",
+	})
+	if err != nil {
+		return fmt.Errorf("configure %s: %w", m, err)
+	}
+	return os.WriteFile(m.config, data, 0o600)
+}
+
+// start starts the member's daemon.
+func (c *cluster) start(m *member) (err error) {
+	start := m.Start
+	if c.detach {
+		start = m.StartDetached
+	}
+	m.daemon, err = start(c.binaries.weftd, "--config", m.config)
+	m.down = err != nil
+	return err
+}
+
+// kill kills the member's daemon with SIGKILL.
+func (c *cluster) kill(m *member) error {
+	m.down = true
+	return m.daemon.Kill()
+}
+
+// others returns the members but m.
+func (c *cluster) others(m *member) []*member {
+	var others []*member
+	for _, other := range c.members {
+		if other != m {
+			others = append(others, other)
+		}
+	}
+	return others
+}
+
+// waitUntil polls until ready returns nil. It gives up with ready's last error when that takes
+// too long or a daemon has ended.
+func (c *cluster) waitUntil(ctx context.Context, patience time.Duration, ready func(context.Context) error) error {
+	tooLong := fmt.Errorf("not within %s", patience)
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, tooLong)
+	defer cancel()
+	tick := time.NewTicker(pollInterval)
+	defer tick.Stop()
+	for {
+		err := ready(ctx)
+		if err == nil {
+			return nil
+		}
+		if err := c.daemonEnded(); err != nil {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			if cause := context.Cause(ctx); !errors.Is(err, cause) {
+				return fmt.Errorf("%w: %w", cause, err)
+			}
+			return err
+		}
+	}
+}
+
+// daemonEnded returns an error if a daemon has ended that was not meant to.
+func (c *cluster) daemonEnded() error {
+	for _, m := range c.members {
+		if m.daemon == nil || m.down {
+			continue
+		}
+		select {
+		case <-m.daemon.Done():
+			return fmt.Errorf("weftd on %s has ended: %w", m, cmp.Or(m.daemon.Wait(), errExitedWell))
+		default:
+		}
+	}
+	return nil
+}
+
+var errExitedWell = errors.New("exit status 0")
+
+// close removes everything, unless the topology was kept.
+func (c *cluster) close() error { return errors.Join(c.responders.close(), c.topology.Close()) }
+
+// printLogs shows the end of every daemon's log.
+func (c *cluster) printLogs(s *screen) {
+	const last = 15
+	for _, m := range c.members {
+		if m.daemon == nil {
+			continue
+		}
+		log, err := m.daemon.Log()
+		if err != nil {
+			log = err.Error()
+		}
+		if log == "" {
+			log = "(it is empty)"
+		}
+		lines := strings.Split(strings.TrimSpace(log), "\n")
+		s.printf("The log of weftd on %s ends with:\n", m)
+		for _, line := range lines[max(0, len(lines)-last):] {
+			s.printf("  %s\n", line)
+		}
+	}
+}
+
+// printLookAround tells how to use what Keep has left running.
+func (c *cluster) printLookAround(s *screen) {
+	m, p, far := c.members[0], c.pods[0], c.pods[len(c.pods)-1]
+	s.printf("\nEverything is left running. Look around:\n")
+	s.printf("  %s --socket %s peers --watch\n", c.binaries.weft, m.socket)
+	s.printf("  nsenter --net=%s ip route\n", m.Path())
+	s.printf("  nsenter --net=%s ping %s\n", p.Path(), far.Addr)
+	s.printf("  tail -F %s\n", filepath.Join(c.topology.Dir(), "*weftd*.log"))
+	s.printf("Take it down:\n  make demo-down\n")
+}

@@ -1,0 +1,154 @@
+package config
+
+import (
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/spf13/pflag"
+)
+
+// definition is everything there is to know about one key.
+type definition struct {
+	name    string // as in the YAML file; flag and variable names derive from it
+	def     string // text for the parser; "" leaves the field at its zero value
+	example string // shown in the default file where def is empty or not a good example
+	help    string // starts the flag's help and the file's comment; no full stop
+	list    bool   // a YAML sequence; elsewhere separated by commas
+	bind    func(*Config) pflag.Value
+}
+
+// definitions returns all keys in the order in which people read about them.
+func definitions(hostname string) []definition {
+	return []definition{
+		{
+			name: "nodeName", def: hostname, example: "node1",
+			help: "name of this node as people see it; the hostname unless set",
+			bind: func(c *Config) pflag.Value { return bind(&c.NodeName, "name", parseNodeName, same) },
+		},
+		{
+			name: "podNetwork", def: "10.244.0.0/16",
+			help: "IPv4 network that holds the pods of all nodes; the same on every node, and apart from every network the nodes themselves use",
+			bind: func(c *Config) pflag.Value { return bind(&c.PodNetwork, "CIDR", parsePodPrefix, formatPrefix) },
+		},
+		{
+			name: "podCIDR", example: "10.244.1.0/24",
+			help: "block of the pod network for the pods of this node; required, and different on every node",
+			bind: func(c *Config) pflag.Value { return bind(&c.PodCIDR, "CIDR", parsePodPrefix, formatPrefix) },
+		},
+		{
+			name: "underlay", example: "eth0",
+			help: "interface that carries weft's own traffic, by name or by its IPv4 address; the interface of the default route unless set",
+			bind: func(c *Config) pflag.Value {
+				return bind(&c.Underlay, "interface|address", parseUnderlay, Underlay.String)
+			},
+		},
+		{
+			name: "dataPort", def: "8285",
+			help: "UDP port for pod traffic between nodes",
+			bind: func(c *Config) pflag.Value { return bind(&c.DataPort, "port", parsePort, formatPort) },
+		},
+		{
+			name: "gossipAddr", example: "192.0.2.1",
+			help: "IPv4 address on which this node gossips; the underlay's unless set",
+			bind: func(c *Config) pflag.Value { return bind(&c.GossipAddr, "address", parseGossipAddr, formatAddr) },
+		},
+		{
+			name: "gossipPort", def: "7946",
+			help: "UDP and TCP port for gossip",
+			bind: func(c *Config) pflag.Value { return bind(&c.GossipPort, "port", parsePort, formatPort) },
+		},
+		{
+			name: "join", example: "[node1.example.net, 192.0.2.2:7946]", list: true,
+			help: "nodes by which to find the others, as host or host:port; one that is up is enough, and names are resolved anew each time",
+			bind: func(c *Config) pflag.Value { return bind(&c.Join, "host,...", parseJoin, formatJoin) },
+		},
+		{
+			name: "gossipKeyFile", def: "/etc/weft/gossip.key",
+			help: "file with the key that encrypts gossip, the same on every node; `weft keygen` makes one",
+			bind: func(c *Config) pflag.Value { return bind(&c.GossipKeyFile, "file", parsePath, same) },
+		},
+		{
+			name: "insecure", def: "false",
+			help: "gossip without a key: whoever reaches the gossip port can join, and reroute pods",
+			bind: func(c *Config) pflag.Value { return bind(&c.Insecure, "bool", parseBool, formatBool) },
+		},
+		{
+			name: "tun", def: "weft0",
+			help: "name of the TUN device",
+			bind: func(c *Config) pflag.Value { return bind(&c.Tun, "name", parseLinkName, same) },
+		},
+		{
+			name: "mtu", def: "0",
+			help: "largest pod packet in bytes; 0 takes the underlay's MTU minus 28 bytes of overhead",
+			bind: func(c *Config) pflag.Value { return bind(&c.MTU, "bytes", parseMTU, formatInt) },
+		},
+		{
+			name: "deadGrace", def: "5s",
+			help: "how long the routes to a dead node are kept, in case it comes back",
+			bind: func(c *Config) pflag.Value {
+				return bind(&c.DeadGrace, "duration", parseGrace, time.Duration.String)
+			},
+		},
+		{
+			name: "logLevel", def: "info",
+			help: "least important message to log: debug, info, warn or error",
+			bind: func(c *Config) pflag.Value { return bind(&c.LogLevel, "level", parseLevel, formatLevel) },
+		},
+		{
+			name: "logFormat", def: "text",
+			help: "how to log: text, for people, or json, one object a line",
+			bind: func(c *Config) pflag.Value { return bind(&c.LogFormat, "format", parseLogFormat, same) },
+		},
+		{
+			name: "socket", def: DefaultSocket,
+			help: "Unix socket on which weft, the command line client, finds weftd",
+			bind: func(c *Config) pflag.Value { return bind(&c.Socket, "file", parseSocket, same) },
+		},
+		{
+			name: "stateDir", def: "/var/lib/weft",
+			help: "folder for what must outlive a restart: this node's identity and the peers it knew",
+			bind: func(c *Config) pflag.Value { return bind(&c.StateDir, "folder", parsePath, same) },
+		},
+	}
+}
+
+// flag returns the name of the key's flag: podCIDR -> pod-cidr.
+func (d definition) flag() string { return separated(d.name, '-') }
+
+// env returns the name of the key's environment variable: podCIDR -> WEFT_POD_CIDR.
+func (d definition) env() string { return envPrefix + strings.ToUpper(separated(d.name, '_')) }
+
+// separated splits a camelCase name where a capital follows a small letter, so that an abbreviation stays one
+// word.
+func separated(name string, sep rune) string {
+	var b strings.Builder
+	small := false
+	for _, r := range name {
+		if unicode.IsUpper(r) && small {
+			b.WriteRune(sep)
+		}
+		small = unicode.IsLower(r)
+		b.WriteRune(unicode.ToLower(r))
+	}
+	return b.String()
+}
+
+// Key describes a configuration key, for help and documentation.
+type Key struct {
+	Name    string // in the YAML file
+	Flag    string // without the dashes
+	Env     string
+	Default string // as it would be written; "" where Help says what the default is, or the key is required
+	Help    string
+}
+
+// Keys lists all keys in the order in which people read about them.
+func Keys() []Key {
+	defs := definitions("")
+	keys := make([]Key, len(defs))
+	for i, d := range defs {
+		keys[i] = Key{Name: d.name, Flag: d.flag(), Env: d.env(), Default: d.def, Help: d.help}
+	}
+	return keys
+}

@@ -1,0 +1,174 @@
+package config
+
+import (
+	"strings"
+	"testing"
+)
+
+// ok is what every configuration needs.
+const ok = "podCIDR: 10.244.1.0/24\n"
+
+func TestProblems(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		source
+		want []string // lines
+	}{
+		// The file's form.
+		{"misspelt key", source{yaml: ok + "dataprot: 1\n"}, []string{`FILE:2: unknown key "dataprot"; did you mean dataPort?`}},
+		{"flag spelling", source{yaml: "pod-cidr: 10.244.1.0/24\n" + ok}, []string{`FILE:1: unknown key "pod-cidr"; did you mean podCIDR?`}},
+		{"foreign key", source{yaml: ok + "vxlan: 1\n"}, []string{"FILE:2: unknown key \"vxlan\"; `weftd config default` lists them all"}},
+		{"merge key", source{yaml: ok + "<<: {tun: a}\n"}, []string{"FILE:2: unknown key \"<<\"; `weftd config default` lists them all"}},
+		{"list as key", source{yaml: ok + "? [a]\n: 1\n"}, []string{"FILE:2: a key must be a single word, not a list"}},
+		{"duplicate", source{yaml: ok + "tun: a\n\ntun: b\n"}, []string{"FILE:4: tun: is set a second time; line 2 sets it already"}},
+		{"list for value", source{yaml: ok + "tun: [a]\n"}, []string{"FILE:2: tun: wants one value, not a list"}},
+		{"group for value", source{yaml: ok + "tun:\n  name: a\n"}, []string{"FILE:2: tun: wants one value, not a group of keys"}},
+		{"value for list", source{yaml: ok + "join: a\n"}, []string{"FILE:2: join: wants a list; write join: [A, B]"}},
+		{"group in list", source{yaml: ok + "join:\n- a\n- {b: 1}\n"}, []string{"FILE:4: join: wants a list of single values, not of a group of keys"}},
+		{"item of list", source{yaml: ok + "join:\n- a\n- b:0\n- c:x\n"}, []string{
+			`FILE:4: join: "b:0": "0" is not a port; give a number from 1 to 65535`,
+			`FILE:5: join: "c:x": "x" is not a port; give a number from 1 to 65535`,
+		}},
+		{"no value", source{yaml: "podCIDR:\n"}, []string{"FILE:1: podCIDR: has no value; give one, or remove the line to take the default"}},
+		{"top list", source{yaml: "- a\n"}, []string{"FILE:1: expected lines of `key: value`, found a list"}},
+		{"top text", source{yaml: "\nweft\n"}, []string{"FILE:2: expected lines of `key: value`, found a single value"}},
+		{"two documents", source{yaml: ok + "---\n" + ok}, []string{"FILE:2: a second document starts here; keep everything in one, without ---"}},
+		{"tab before item", source{yaml: "join:\n\t- a\n" + ok}, []string{"FILE:2: a tab where YAML wants spaces; replace it"}},
+		{"tab after spaces", source{yaml: "join:\n - a\n \t- b\n" + ok}, []string{"FILE:3: a tab where YAML wants spaces; replace it"}},
+		{"tab before key", source{yaml: ok + "\ttun: a\n"}, []string{"FILE:2: a tab where YAML wants spaces; replace it"}},
+		{"open bracket", source{yaml: ok + "join: [a,\n"}, []string{
+			"FILE:3: not valid YAML: did not find expected node content"}},
+		{"open quote", source{yaml: ok + "\ntun: 'a\n"}, []string{
+			"FILE:4: not valid YAML: found unexpected end of stream, while scanning a quoted scalar that starts on line 3"}},
+		{"syntax and others", source{yaml: "tun: [\n", env: []string{"WEFT_MTU=1"}}, []string{
+			"FILE:2: not valid YAML: did not find expected node content",
+			`WEFT_MTU: "1" is not an MTU; give 0 or a number from 576 to 65507`,
+		}},
+		{"no space", source{yaml: ok + "tun:a\n"}, []string{
+			"FILE:3: not valid YAML: could not find expected ':', while scanning a simple key that starts on line 2"}},
+		{"unknown anchor", source{yaml: "tun: *a\n"}, []string{"FILE:1: not valid YAML: unknown anchor 'a' referenced"}},
+		{"binary", source{yaml: ok + "tun: \x00\n"}, []string{"FILE:2: not a text file in UTF-8"}},
+		{"latin1", source{yaml: ok + "# caf\xe9\n"}, []string{"FILE:2: not a text file in UTF-8"}},
+
+		// The environment.
+		{"misspelt variable", source{yaml: ok, env: []string{"WEFT_PODCIDR=10.244.1.0/24"}}, []string{"WEFT_PODCIDR: no such setting; did you mean WEFT_POD_CIDR?"}},
+		{"foreign variable", source{yaml: ok, env: []string{"WEFT_CONFIG=/x"}}, []string{
+			"WEFT_CONFIG: no such setting; `weftd config default` lists the keys, and podCIDR is WEFT_POD_CIDR here"}},
+		{"bad variable", source{yaml: ok, env: []string{"WEFT_MTU=9k"}}, []string{`WEFT_MTU: "9k" is not an MTU; give 0 or a number from 576 to 65507`}},
+		{"list in variable", source{yaml: ok, env: []string{"WEFT_JOIN=a,,b"}}, []string{`WEFT_JOIN: has an empty entry; give host or host:port`}},
+
+		// What values must satisfy together.
+		{"outside", source{yaml: "podCIDR: 10.1.0.0/24\n"}, []string{"FILE:1: podCIDR: 10.1.0.0/24 is outside podNetwork 10.244.0.0/16 (default)"}},
+		{"whole network", source{yaml: "podCIDR: 10.244.0.0/16\n"}, []string{
+			"FILE:1: podCIDR: 10.244.0.0/16 leaves nothing of podNetwork 10.244.0.0/16 (default) for other nodes; take a smaller block"}},
+		{"larger than network", source{yaml: ok, args: []string{"--pod-network=10.244.1.128/25"}}, []string{
+			"FILE:1: podCIDR: 10.244.1.0/24 leaves nothing of podNetwork 10.244.1.128/25 (--pod-network) for other nodes; take a smaller block"}},
+		{"underlay in pods", source{yaml: ok + "underlay: 10.244.9.9\n"}, []string{
+			"FILE:2: underlay: 10.244.9.9 lies inside podNetwork 10.244.0.0/16 (default); pods and nodes need networks of their own"}},
+		{"gossip in pods", source{yaml: ok, env: []string{"WEFT_GOSSIP_ADDR=10.244.9.9"}}, []string{
+			"WEFT_GOSSIP_ADDR: 10.244.9.9 lies inside podNetwork 10.244.0.0/16 (default); pods and nodes need networks of their own"}},
+		{"one port", source{yaml: ok + "dataPort: 7946\n"}, []string{"FILE:2: dataPort: 7946 is also gossipPort (default); each needs its own port"}},
+		{"other port", source{yaml: ok + "gossipPort: 8285\n"}, []string{"FILE:2: gossipPort: 8285 is also dataPort (default); each needs its own port"}},
+		{"key and insecure", source{yaml: ok + "gossipKeyFile: /etc/weft/gossip.key\n", args: []string{"--insecure"}}, []string{
+			"--insecure: is true, but FILE:2 sets gossipKeyFile; remove one of the two"}},
+		{"no pod CIDR", source{yaml: "# nothing\n"}, []string{notSet}},
+		{"hostname", source{yaml: ok, hostname: strings.Repeat("x", 64)}, []string{
+			`nodeName (default): "` + strings.Repeat("x", 64) + `" has 64 bytes; a name has at most 63`}},
+
+		// All at once, and what a later source overrides is checked too.
+		{"several", source{
+			yaml: "mtu: 5\ndataPort: 7946\nlogLevel: loud\n",
+			env:  []string{"WEFT_LOG_LEVEL=info", "WEFT_TUN=a/b"},
+			args: []string{"--dead-grace=5", "--log-format", "xml"},
+		}, []string{
+			`FILE:1: mtu: "5" is not an MTU; give 0 or a number from 576 to 65507`,
+			`FILE:3: logLevel: "loud" is not a log level; give debug, info, warn or error`,
+			`WEFT_TUN: "a/b" cannot name an interface: no spaces, slashes, colons or unprintable characters`,
+			`--dead-grace: "5" has no unit; write 5s`,
+			`--log-format: "xml" is not a log format; give text or json`,
+			notSet,
+			"FILE:2: dataPort: 7946 is also gossipPort (default); each needs its own port",
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			_, got := load(t, test.source)
+			if want := strings.Join(test.want, "\n"); got != want {
+				t.Errorf("got\n%s\nwant\n%s", got, want)
+			}
+		})
+	}
+}
+
+const notSet = "podCIDR is not set: give this node its own block of 10.244.0.0/16, for instance `podCIDR: 10.244.1.0/24` in FILE, or --pod-cidr, or WEFT_POD_CIDR"
+
+func TestWrongFile(t *testing.T) {
+	_, got := load(t, source{yaml: ok + strings.Repeat("x: y\n", 1000)})
+	lines := strings.Split(got, "\n")
+	want := "FILE:32: so many problems that the rest is not shown; is this the right file?"
+	if len(lines) != maxProblems+1 || lines[maxProblems] != want {
+		t.Errorf("got %d lines, the last %q", len(lines), lines[len(lines)-1])
+	}
+}
+
+// TestNoProblem has what a strict loader could trip over, and must not.
+func TestNoProblem(t *testing.T) {
+	for name, s := range map[string]source{
+		"document mark":        {yaml: "---\n" + ok},
+		"document end":         {yaml: ok + "...\n"},
+		"flow style":           {yaml: "{podCIDR: 10.244.1.0/24, tun: a}"},
+		"quotes":               {yaml: "\"podCIDR\": '10.244.1.0/24'\nmtu: \"1400\"\n"},
+		"byte order mark":      {yaml: "\ufeff" + ok},
+		"carriage returns":     {yaml: "podCIDR: 10.244.1.0/24\r\ntun: a\r\n"},
+		"name like a boolean":  {yaml: ok + "nodeName: no\n"},
+		"name like a number":   {yaml: ok + "nodeName: 007\n"},
+		"alias":                {yaml: ok + "nodeName: &n a\ntun: *n\njoin: [*n]\n"},
+		"empty list":           {yaml: ok + "join:\n# - a\n"},
+		"list of ports":        {yaml: ok + "join: [a:1, 192.0.2.1:2, '[fd00::1]:3']\n"},
+		"empty underlay":       {yaml: ok + "underlay: ''\n"},
+		"empty file":           {args: []string{"--pod-cidr=10.244.1.0/24"}},
+		"comments":             {yaml: "# weft\n", args: []string{"--pod-cidr=10.244.1.0/24"}},
+		"empty document":       {yaml: "---\n", args: []string{"--pod-cidr=10.244.1.0/24"}},
+		"insecure and default": {yaml: ok + "insecure: true\n"},
+		"secure and key":       {yaml: ok + "insecure: false\ngossipKeyFile: /k\n"},
+		"other variables":      {yaml: ok, env: []string{"HOME=/", "weft_tun=/", "WEFTY=1", "=", ""}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, problems := load(t, s); problems != "" {
+				t.Error(problems)
+			}
+		})
+	}
+}
+
+// FuzzYAML checks that no file makes the loader panic, that every problem is one line which names the file,
+// and that what is accepted is a valid configuration.
+func FuzzYAML(f *testing.F) {
+	f.Add(DefaultFile())
+	f.Add([]byte(ok + "join: [a, 'b:1']\ninsecure: true\n"))
+	f.Add([]byte("a: &a [*a]\njoin: *a\n"))
+	f.Add([]byte("tun: !!binary aGk=\n\tx"))
+	f.Add([]byte("%YAML 1.2\n---\n<<: {podCIDR: 10.244.1.0/24}\n---\n"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		g := &gathering{defs: definitions("node1"), cfg: &Config{origins: map[string]origin{}}, bad: map[string]bool{}}
+		for _, d := range g.defs {
+			if d.def != "" {
+				g.set(d, origin{}, d.def)
+			}
+		}
+		g.yaml("FILE", text)
+		for _, p := range g.problems {
+			if msg := p.Error(); strings.ContainsAny(msg, "\n\r") || !strings.HasPrefix(msg, "FILE") {
+				t.Errorf("problem %q", msg)
+			}
+		}
+		// Whatever was set reads back as what it is written as.
+		for _, d := range g.defs {
+			v := d.bind(g.cfg)
+			if text := v.String(); text != "" {
+				if err := v.Set(text); err != nil || v.String() != text {
+					t.Errorf("%s was set to %q, which is refused: %v", d.name, text, err)
+				}
+			}
+		}
+	})
+}

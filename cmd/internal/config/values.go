@@ -1,0 +1,258 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// value is the pflag.Value of a field of type T. What a single value must satisfy is checked by its parser,
+// so that a wrong value is refused even where a later source overrides it; what several values must satisfy
+// together is in validate.go.
+type value[T any] struct {
+	field  *T
+	kind   string
+	parse  func(string) (T, error)
+	format func(T) string
+}
+
+func bind[T any](field *T, kind string, parse func(string) (T, error), format func(T) string) *value[T] {
+	return &value[T]{field, kind, parse, format}
+}
+
+func (v *value[T]) String() string { return v.format(*v.field) }
+func (v *value[T]) Type() string   { return v.kind }
+
+func (v *value[T]) Set(s string) error {
+	x, err := v.parse(s)
+	if err != nil {
+		return err
+	}
+	*v.field = x
+	return nil
+}
+
+func same(s string) string            { return s }
+func formatInt(n int) string          { return strconv.Itoa(n) }
+func formatPort(p uint16) string      { return strconv.Itoa(int(p)) }
+func formatBool(b bool) string        { return strconv.FormatBool(b) }
+func formatLevel(l slog.Level) string { return strings.ToLower(l.String()) }
+
+func formatPrefix(p netip.Prefix) string {
+	if !p.IsValid() {
+		return ""
+	}
+	return p.String()
+}
+
+func formatAddr(a netip.Addr) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
+}
+
+func formatJoin(join []HostPort) string {
+	texts := make([]string, len(join))
+	for i, h := range join {
+		texts[i] = h.String()
+	}
+	return strings.Join(texts, ",")
+}
+
+// maxNodeName is that of a DNS label (RFC 1035 section 2.3.4), so that a name fits where hostnames do.
+const maxNodeName = 63
+
+func parseNodeName(s string) (string, error) {
+	switch {
+	case strings.TrimSpace(s) == "":
+		return "", errors.New("is empty; give this node a name")
+	case len(s) > maxNodeName:
+		return "", fmt.Errorf("%q has %d bytes; a name has at most %d", s, len(s), maxNodeName)
+	case !utf8.ValidString(s) || strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }):
+		return "", fmt.Errorf("%q has characters that cannot be printed", s)
+	case strings.TrimSpace(s) != s:
+		return "", fmt.Errorf("%q starts or ends with a space", s)
+	}
+	return s, nil
+}
+
+// A pod prefix has at least the four addresses that a network, a gateway, a pod and a broadcast address take,
+// and at most those of 10.0.0.0/8, the largest private network.
+const (
+	minPodBits = 8
+	maxPodBits = 30
+)
+
+func parsePodPrefix(s string) (netip.Prefix, error) {
+	p, err := netip.ParsePrefix(s)
+	if err != nil {
+		if a, err := netip.ParseAddr(s); err == nil && a.Is4() {
+			return p, fmt.Errorf("%q has no prefix length; write for instance %s", s, netip.PrefixFrom(a, 24).Masked())
+		}
+		return p, fmt.Errorf("%q is not an IPv4 prefix; write for instance 10.244.1.0/24", s)
+	}
+	if !p.Addr().Is4() {
+		return p, fmt.Errorf("%s is IPv6, which this version does not carry; give an IPv4 prefix such as 10.244.1.0/24", s)
+	}
+	if p.Bits() < minPodBits || p.Bits() > maxPodBits {
+		return p, fmt.Errorf("%s has a prefix length of %d; it must be from %d to %d", s, p.Bits(), minPodBits, maxPodBits)
+	}
+	if p != p.Masked() {
+		return p, fmt.Errorf("%s has bits set after the prefix; write %s", s, p.Masked())
+	}
+	for _, reserved := range []string{"0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4"} {
+		if r := netip.MustParsePrefix(reserved); p.Overlaps(r) {
+			return p, fmt.Errorf("%s lies in %s, which hosts treat specially (RFC 6890); take a private network such as 10.244.0.0/16", s, r)
+		}
+	}
+	return p, nil
+}
+
+func parseUnderlay(s string) (Underlay, error) {
+	if s == "" {
+		return Underlay{}, nil
+	}
+	if p, err := netip.ParsePrefix(s); err == nil {
+		return Underlay{}, fmt.Errorf("%q is a prefix; give the address alone, %s, or the interface's name", s, p.Addr())
+	}
+	if a, err := netip.ParseAddr(s); err == nil {
+		a, err := usableAddr(a)
+		return Underlay{Addr: a}, err
+	}
+	name, err := parseLinkName(s)
+	return Underlay{Interface: name}, err
+}
+
+func parseGossipAddr(s string) (netip.Addr, error) {
+	if s == "" {
+		return netip.Addr{}, nil
+	}
+	a, err := netip.ParseAddr(s)
+	if err != nil {
+		return a, fmt.Errorf("%q is not an IPv4 address", s)
+	}
+	return usableAddr(a)
+}
+
+// usableAddr returns a if peers can reach this node by it.
+func usableAddr(a netip.Addr) (netip.Addr, error) {
+	switch {
+	case !a.Is4():
+		return a, fmt.Errorf("%s is IPv6, which this version does not use between nodes; give an IPv4 address", a)
+	case a.IsUnspecified() || a.IsMulticast():
+		return a, fmt.Errorf("%s is no address that peers can reach; give one of this node, or leave the key out", a)
+	}
+	return a, nil
+}
+
+func parsePort(s string) (uint16, error) {
+	n, err := strconv.ParseUint(s, 10, 16)
+	if err != nil || n == 0 {
+		return 0, fmt.Errorf("%q is not a port; give a number from 1 to 65535", s)
+	}
+	return uint16(n), nil
+}
+
+func parseBool(s string) (bool, error) {
+	b, err := strconv.ParseBool(s)
+	if err != nil {
+		return false, fmt.Errorf("%q is neither true nor false", s)
+	}
+	return b, nil
+}
+
+// maxLinkName is IFNAMSIZ minus the closing zero (linux/if.h).
+const maxLinkName = 15
+
+// parseLinkName follows dev_valid_name in the kernel's net/core/dev.c.
+func parseLinkName(s string) (string, error) {
+	switch {
+	case s == "":
+		return "", errors.New("is empty; give the name of an interface")
+	case len(s) > maxLinkName:
+		return "", fmt.Errorf("%q has %d bytes; the name of an interface has at most %d", s, len(s), maxLinkName)
+	case s == "." || s == ".." || strings.ContainsFunc(s, badInLinkName):
+		return "", fmt.Errorf("%q cannot name an interface: no spaces, slashes, colons or unprintable characters", s)
+	}
+	return s, nil
+}
+
+func badInLinkName(r rune) bool {
+	return r == '/' || r == ':' || r == '%' || unicode.IsSpace(r) || !unicode.IsPrint(r)
+}
+
+// An IPv4 host must take packets of 576 bytes (RFC 791 section 3.1); 65,507 is the largest UDP payload over
+// IPv4: 65,535 minus the IP and UDP headers.
+const (
+	minMTU = 576
+	maxMTU = 65507
+)
+
+func parseMTU(s string) (int, error) {
+	n, err := strconv.Atoi(s)
+	if err != nil || n != 0 && (n < minMTU || n > maxMTU) {
+		return 0, fmt.Errorf("%q is not an MTU; give 0 or a number from %d to %d", s, minMTU, maxMTU)
+	}
+	return n, nil
+}
+
+const maxGrace = time.Hour
+
+func parseGrace(s string) (time.Duration, error) {
+	d, err := time.ParseDuration(s)
+	switch {
+	case err != nil:
+		if _, err := strconv.ParseUint(s, 10, 32); err == nil {
+			return 0, fmt.Errorf("%q has no unit; write %ss", s, s)
+		}
+		return 0, fmt.Errorf("%q is not a duration; write for instance 5s or 1m30s", s)
+	case d < 0 || d > maxGrace:
+		return 0, fmt.Errorf("%s is out of range; give 0s to 1h", s)
+	}
+	return d, nil
+}
+
+func parseLevel(s string) (slog.Level, error) {
+	for _, l := range []slog.Level{slog.LevelDebug, slog.LevelInfo, slog.LevelWarn, slog.LevelError} {
+		if s == formatLevel(l) {
+			return l, nil
+		}
+	}
+	return 0, fmt.Errorf("%q is not a log level; give debug, info, warn or error", s)
+}
+
+func parseLogFormat(s string) (string, error) {
+	if s != "text" && s != "json" {
+		return "", fmt.Errorf("%q is not a log format; give text or json", s)
+	}
+	return s, nil
+}
+
+func parsePath(s string) (string, error) {
+	switch {
+	case s == "":
+		return "", errors.New("is empty; give a path")
+	case strings.ContainsRune(s, 0):
+		return "", fmt.Errorf("%q has a zero byte, which no path can", s)
+	}
+	return filepath.Clean(s), nil
+}
+
+// maxSocketPath is sizeof(sun_path) minus the closing zero (linux/un.h).
+const maxSocketPath = 107
+
+func parseSocket(s string) (string, error) {
+	path, err := parsePath(s)
+	if err == nil && len(path) > maxSocketPath {
+		return "", fmt.Errorf("%q has %d bytes; the path of a Unix socket has at most %d", path, len(path), maxSocketPath)
+	}
+	return path, err
+}

@@ -1,0 +1,42 @@
+package control
+
+// The functions here put empty lists and maps in the place of nil ones, so that a program which reads the JSON
+// finds [] and {} and never null.
+
+func list[T any](l []T) []T {
+	if l == nil {
+		return []T{}
+	}
+	return l
+}
+
+func table[V any](m map[string]V) map[string]V {
+	if m == nil {
+		return map[string]V{}
+	}
+	return m
+}
+
+func (s Status) complete() Status {
+	s.Warnings = list(s.Warnings)
+	s.Gossip.Rejected = table(s.Gossip.Rejected)
+	return s
+}
+
+func (l PeerList) complete() PeerList {
+	peers := make([]Peer, len(l.Peers))
+	for i, p := range l.Peers {
+		p.PodCIDRs = list(p.PodCIDRs)
+		peers[i] = p
+	}
+	return PeerList{Peers: peers}
+}
+
+func (l RouteList) complete() RouteList { return RouteList{Routes: list(l.Routes)} }
+
+func (d Drops) complete() Drops {
+	d.Egress.Drops = table(d.Egress.Drops)
+	d.Ingress.Drops = table(d.Ingress.Drops)
+	d.Reasons = table(d.Reasons)
+	return d
+}

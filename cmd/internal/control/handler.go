@@ -1,0 +1,78 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+)
+
+// Backend answers the questions of the API. Its methods are called by any number of goroutines at once. The
+// values they return are not changed afterwards.
+type Backend interface {
+	Status() Status
+	Peers() PeerList
+	Routes() RouteList
+	Drops() Drops
+	// Leave announces the departure of this node, and returns when that is done or ctx ends. The text of its
+	// error is shown to the user.
+	Leave(ctx context.Context) error
+}
+
+// failure is an answer other than 200.
+type failure struct {
+	Error string `json:"error"`
+}
+
+// endpoint is one path of the API with the one method it takes.
+type endpoint struct {
+	method string
+	answer func(context.Context) (any, error)
+}
+
+// Handler serves the API for b. The http.Server around it sets the timeouts; one of 30 s for writing leaves
+// POST /v1/leave the time it may take.
+func Handler(b Backend) http.Handler {
+	mux := http.NewServeMux()
+	for path, e := range map[string]endpoint{
+		pathStatus: {http.MethodGet, func(context.Context) (any, error) { return b.Status().complete(), nil }},
+		pathPeers:  {http.MethodGet, func(context.Context) (any, error) { return b.Peers().complete(), nil }},
+		pathRoutes: {http.MethodGet, func(context.Context) (any, error) { return b.Routes().complete(), nil }},
+		pathDrops:  {http.MethodGet, func(context.Context) (any, error) { return b.Drops().complete(), nil }},
+		pathLeave:  {http.MethodPost, func(ctx context.Context) (any, error) { return struct{}{}, b.Leave(ctx) }},
+	} {
+		mux.Handle(path, e)
+	}
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		reply(w, http.StatusNotFound, failure{fmt.Sprintf("no such path: %s", r.URL.Path)})
+	})
+	return mux
+}
+
+func (e endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method != e.method {
+		w.Header().Set("Allow", e.method)
+		reply(w, http.StatusMethodNotAllowed, failure{fmt.Sprintf("%s takes %s, not %s", r.URL.Path, e.method, r.Method)})
+		return
+	}
+	answer, err := e.answer(r.Context())
+	switch {
+	case errors.Is(err, context.Canceled) && r.Context().Err() != nil: // the client has gone
+	case err != nil:
+		reply(w, http.StatusInternalServerError, failure{err.Error()})
+	default:
+		reply(w, http.StatusOK, answer)
+	}
+}
+
+// reply writes v. An error of writing means that the client has gone, and nobody is left to be told.
+func reply(w http.ResponseWriter, status int, v any) {
+	body, err := json.Marshal(v)
+	if err != nil {
+		status, body = http.StatusInternalServerError, []byte(`{"error":"the answer cannot be put in JSON"}`)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	w.Write(append(body, '\n'))
+}

@@ -1,0 +1,39 @@
+// Command weft shows what the weftd on this node does, and makes gossip keys.
+//
+// It asks the daemon over its control socket; package control describes that API. Exit status: 0, 1 if
+// something failed, 2 if weft was called wrongly.
+package main
+
+import (
+	"cmp"
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"golang.org/x/term"
+
+	"github.com/weft-net/weft/cmd/internal/config"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	terminal := term.IsTerminal(int(os.Stdout.Fd()))
+	c := &cli{
+		out:      os.Stdout,
+		errOut:   os.Stderr,
+		terminal: terminal,
+		// https://no-color.org: any value but the empty one.
+		style:  style(terminal && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"),
+		socket: cmp.Or(os.Getenv("WEFT_SOCKET"), config.DefaultSocket),
+		now:    time.Now,
+		ticker: func() (<-chan time.Time, func()) {
+			t := time.NewTicker(watchInterval)
+			return t.C, t.Stop
+		},
+	}
+	status := c.run(ctx, os.Args[1:])
+	stop()
+	os.Exit(status)
+}

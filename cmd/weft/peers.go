@@ -1,0 +1,87 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weft-net/weft/cmd/internal/control"
+)
+
+func (c *cli) peersCommand() *cobra.Command {
+	return view[control.PeerList]{
+		ask:    (*control.Client).Peers,
+		render: func(w io.Writer, l control.PeerList) { renderPeers(w, c.style, c.now(), l) },
+	}.command(c, &cobra.Command{
+		Use:   "peers",
+		Short: "Show the other nodes",
+		Long: `Show the other nodes: their state and for how long, where their traffic goes,
+their pods, and how much went to and came from them.
+
+States: up; grace (does not answer, its routes are kept for a moment); down (its
+routes are withdrawn); refused (what it claims cannot be right) and fenced (it
+lost a conflict over its pod CIDR), both with a reason; unclaimed (it has no pod
+CIDR); replaced (another machine has its address now); left (it said so).`,
+		Example: `  weft peers
+  weft peers --watch
+  weft peers --json | jq '.peers[] | select(.state != "up")'`,
+	})
+}
+
+// shortID is enough of a node ID to tell nodes apart that bear one name.
+const shortID = 8
+
+func renderPeers(w io.Writer, st style, now time.Time, l control.PeerList) {
+	if len(l.Peers) == 0 {
+		fmt.Fprintln(w, "No other node is known. Is `join` set, and are the gossip port and the data port open between the nodes?")
+		return
+	}
+	rows := [][]cell{headings("NODE", "ID", "STATE", "SINCE", "ENDPOINT", "PODS", "MODE", ">MTU", ">SENT", ">RECEIVED", "REASON")}
+	for _, p := range sortedBy(l.Peers, func(p control.Peer) string { return p.Name + "\x00" + p.ID }) {
+		since := ""
+		if !p.Since.IsZero() {
+			since = span(now.Sub(p.Since))
+		}
+		rows = append(rows, []cell{
+			text(p.Name),
+			text(p.ID[:min(len(p.ID), shortID)]),
+			painted(p.State, stateColour(p.State)),
+			text(since),
+			text(known(p.Endpoint)),
+			text(prefixes(p.PodCIDRs)),
+			text(p.Mode),
+			mtu(p.MTU),
+			{text: size(p.Tx.Bytes), right: true},
+			{text: size(p.Rx.Bytes), right: true},
+			text(p.Reason),
+		})
+	}
+	writeTable(w, st, "", rows)
+}
+
+func sortedBy[T any](items []T, key func(T) string) []T {
+	return slices.SortedFunc(slices.Values(items), func(a, b T) int { return cmp.Compare(key(a), key(b)) })
+}
+
+func prefixes(list []netip.Prefix) string {
+	texts := make([]string, len(list))
+	for i, p := range list {
+		texts[i] = p.String()
+	}
+	return strings.Join(texts, ",")
+}
+
+// mtu returns a cell that is empty while the MTU is not known.
+func mtu(n int) cell {
+	if n == 0 {
+		return cell{}
+	}
+	return cell{text: strconv.Itoa(n), right: true}
+}

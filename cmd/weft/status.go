@@ -1,0 +1,112 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weft-net/weft/cmd/internal/control"
+)
+
+func (c *cli) statusCommand() *cobra.Command {
+	return view[control.Status]{
+		ask:    (*control.Client).Status,
+		render: func(w io.Writer, s control.Status) { renderStatus(w, c.style, c.now(), s) },
+	}.command(c, &cobra.Command{
+		Use:   "status",
+		Short: "Show the state of this node",
+		Long: `Show the state of this node: whether weftd forwards, on which interface and
+addresses, how many peers it has, and what it warns of.
+
+States: starting; ready; fenced (this node must not use its pod CIDR, and the
+reason says why); leaving (weft leave was called).`,
+		Example: `  weft status
+  weft status --watch
+  weft status --json | jq -r .state`,
+	})
+}
+
+func stateColour(state string) colour {
+	switch state {
+	case control.StateReady, control.PeerUp:
+		return green
+	case control.StateStarting, control.StateLeaving, control.PeerGrace, control.PeerUnclaimed:
+		return yellow
+	case control.PeerLeft, control.PeerReplaced: // as it should be
+		return dim
+	}
+	return red // down, refused, fenced, and any state this version does not know
+}
+
+func renderStatus(w io.Writer, st style, now time.Time, s control.Status) {
+	state := st.paint(stateColour(s.State), printable(s.State))
+	if s.Reason != "" {
+		state += ": " + printable(s.Reason)
+	}
+	fmt.Fprintf(w, "%s is %s\n\n", st.paint(bold, printable(s.Node.Name)), state)
+	encrypted := "encrypted"
+	if !s.Gossip.Encrypted {
+		encrypted = "not encrypted"
+	}
+	rows := [][]cell{
+		{text("weftd"), text(s.Version + uptime(now, s.Started))},
+		{text("node ID"), text(s.Node.ID)},
+		{text("pods"), text(fmt.Sprintf("%s of %s", known(s.PodCIDR), known(s.PodNetwork)))},
+		{text("device"), text(details(s.Tun.Name, known(s.Tun.Address), mtuOf(s.Tun.MTU)))},
+		{text("underlay"), text(details(s.Underlay.Interface, known(s.Underlay.Address), mtuOf(s.Underlay.MTU), s.Underlay.Why))},
+		{text("data"), text(fmt.Sprintf("UDP port %d", s.DataPort))},
+		{text("gossip"), text(details(known(s.Gossip.Address), encrypted, count(s.Gossip.Members, "member")))},
+		{text("peers"), text(fmt.Sprintf("%d up of %d known", s.Peers.Up, s.Peers.Known))},
+	}
+	if n := s.Gossip.KeyMismatches; n > 0 {
+		rows = append(rows, []cell{painted("wrong key", yellow), text(count(n, "message") + " under another gossip key: a node with the wrong key, or another cluster")})
+	}
+	for _, reason := range slices.Sorted(maps.Keys(s.Gossip.Rejected)) {
+		if n := s.Gossip.Rejected[reason]; n > 0 {
+			rows = append(rows, []cell{painted("rejected", yellow), text(count(n, "record") + ": " + reason)})
+		}
+	}
+	for _, warning := range s.Warnings {
+		rows = append(rows, []cell{painted("warning", yellow), text(warning)})
+	}
+	writeTable(w, st, "  ", rows)
+}
+
+func uptime(now, started time.Time) string {
+	if started.IsZero() {
+		return ""
+	}
+	return ", up " + span(now.Sub(started))
+}
+
+// known returns an address or prefix as text, "" while it is not known.
+func known[A interface {
+	IsValid() bool
+	String() string
+}](a A) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
+}
+
+func mtuOf(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf("MTU %d", n)
+}
+
+// details joins what is known.
+func details(parts ...string) string {
+	parts = slices.DeleteFunc(parts, func(s string) bool { return s == "" })
+	if len(parts) == 0 {
+		return "not known yet"
+	}
+	return strings.Join(parts, ", ")
+}

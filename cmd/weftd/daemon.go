@@ -1,0 +1,280 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/weft-net/weft/cmd/internal/config"
+	"github.com/weft-net/weft/cmd/internal/control"
+	"github.com/weft-net/weft/cmd/internal/version"
+	"github.com/weft-net/weft/dataplane"
+	"github.com/weft-net/weft/dataplane/device"
+	"github.com/weft-net/weft/dataplane/host"
+	"github.com/weft-net/weft/encap"
+	"github.com/weft-net/weft/membership"
+	"github.com/weft-net/weft/membership/gossip"
+)
+
+const (
+	// outerHeaders is what the underlay adds in front of a codec's own header:
+	// IPv4 without options and UDP, in bytes.
+	outerHeaders = 20 + 8
+
+	// syncPatience is how long a node looks for the others before it takes its
+	// block all the same. A seed that is there answers within a round trip; one
+	// that is silent would hold memberlist up for its TCP time-out of 10 s.
+	syncPatience = 5 * time.Second
+
+	// farewell bounds the last answers of the control API.
+	farewell = 2 * time.Second
+)
+
+// errLeft ends the daemon after `weft leave`, and is no failure.
+var errLeft = errors.New("left the pod network")
+
+// daemon is one running node. Its fields are set by assemble and join, and not
+// changed after that.
+type daemon struct {
+	config   *config.Config
+	log      *slog.Logger
+	started  time.Time
+	warnings []string
+
+	listener net.Listener // control API
+	host     *host.Host
+	underlay host.Underlay
+	mtu      int
+	socket   *encap.Socket
+	device   *device.TUN
+	engine   *dataplane.Engine
+	id       membership.ID
+	store    *membership.Store
+	gossip   *gossip.Gossip
+
+	owned []func() error // what close undoes, in the order it was made
+
+	// leave ends the daemon with errLeft.
+	leave context.CancelCauseFunc
+}
+
+// run is the life of the daemon. It first takes all it needs from the machine,
+// so that whatever is missing or in use ends it before anybody hears of this
+// node; then it meets the others, takes its block, and carries packets until ctx
+// is done.
+func run(ctx context.Context, c *config.Config, log *slog.Logger) (err error) {
+	ctx, leave := context.WithCancelCause(ctx)
+	defer leave(nil)
+	d := &daemon{config: c, log: log, started: time.Now(), leave: leave}
+	defer func() { err = errors.Join(err, d.close()) }()
+
+	if err := d.assemble(); err != nil {
+		return err
+	}
+	if err := d.join(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	if err := d.serve(ctx); !errors.Is(err, errLeft) {
+		return err
+	}
+	log.Info("left the pod network; the daemon ends")
+	return nil
+}
+
+// own has close call undo, after all that is owned later.
+func (d *daemon) own(undo func() error) { d.owned = append(d.owned, undo) }
+
+func (d *daemon) close() error {
+	var errs []error
+	for _, undo := range slices.Backward(d.owned) {
+		if err := undo(); err != nil && !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	d.owned = nil
+	return errors.Join(errs...)
+}
+
+// assemble takes what the daemon needs from the machine: rights, sockets, the
+// TUN, the state directory.
+func (d *daemon) assemble() (err error) {
+	if err := host.CheckCapabilities(); err != nil {
+		return err
+	}
+	key, err := gossipKey(d.config)
+	if err != nil {
+		return err
+	}
+	if d.listener, err = control.Listen(d.config.Socket); err != nil {
+		return err
+	}
+	d.own(d.listener.Close)
+
+	if d.host, err = host.Open(); err != nil {
+		return err
+	}
+	d.own(d.host.Close)
+	if err := d.survey(); err != nil {
+		return err
+	}
+	if err := d.openDataplane(); err != nil {
+		return err
+	}
+	return d.openMembership(key)
+}
+
+// survey finds the underlay and checks the pod network against this machine.
+func (d *daemon) survey() (err error) {
+	if d.underlay, err = d.host.Underlay(d.config.Underlay.String()); err != nil {
+		return err
+	}
+	d.log.Info("underlay chosen", "interface", d.underlay.Interface, "address", d.underlay.Address, "mtu", d.underlay.MTU, "why", d.underlay.Why)
+	largest := d.underlay.MTU - outerHeaders - encap.UDP.Overhead()
+	switch d.mtu = d.config.MTU; {
+	case d.mtu == 0:
+		d.mtu = min(largest, device.MaxPacket-outerHeaders)
+	case d.mtu > largest:
+		return fmt.Errorf("mtu %d (%s) does not fit: the MTU of %s is %d, of which headers take %d, so set `mtu` to %d or less, or leave it out",
+			d.mtu, d.config.Source("mtu"), d.underlay.Interface, d.underlay.MTU, d.underlay.MTU-largest, largest)
+	}
+	warnings, err := d.host.CheckPodNetwork(d.config.PodNetwork, d.config.PodCIDR, d.underlay.Address)
+	if err != nil {
+		return err
+	}
+	if d.config.Insecure {
+		warnings = append(warnings, "gossip is neither encrypted nor authenticated (insecure: true): whoever reaches its port can join")
+	}
+	for _, w := range warnings {
+		d.log.Warn(w)
+	}
+	d.warnings = warnings
+	return nil
+}
+
+func (d *daemon) openDataplane() (err error) {
+	if d.socket, err = encap.Listen(netip.AddrPortFrom(d.underlay.Address, d.config.DataPort)); err != nil {
+		return err
+	}
+	d.own(d.socket.Close)
+	if d.device, err = device.Open(d.config.Tun); err != nil {
+		return err
+	}
+	d.own(d.device.Close)
+	d.engine = dataplane.New(d.device, d.socket, encap.UDP)
+	return nil
+}
+
+func (d *daemon) openMembership(key []byte) error {
+	identity, err := membership.LoadIdentity(d.config.StateDir)
+	if err != nil {
+		return err
+	}
+	d.id = identity.ID
+	store, warnings, err := membership.OpenStore(d.config.StateDir, identity, d.config.PodNetwork, d.config.DeadGrace, time.Now())
+	if err != nil {
+		return err
+	}
+	for _, w := range warnings {
+		d.log.Warn(w)
+	}
+	d.warnings = append(d.warnings, warnings...)
+	d.store = store
+
+	addr := d.config.GossipAddr
+	if !addr.IsValid() {
+		addr = d.underlay.Address
+	}
+	bind := netip.AddrPortFrom(addr, d.config.GossipPort)
+	d.gossip, err = gossip.New(gossip.Config{
+		Store: store, Addr: bind, Join: d.config.JoinAddrs(), Key: key, Logger: d.log,
+	})
+	if err != nil {
+		return err
+	}
+	d.own(d.gossip.Close)
+	return nil
+}
+
+// join meets the other nodes, as far as any can be found, and then takes this
+// node's block, unless it is somebody else's.
+func (d *daemon) join(ctx context.Context) error {
+	d.log.Info("starting", "version", version.String(), "node", d.config.NodeName, "id", d.id)
+	syncing, cancel := context.WithTimeout(ctx, syncPatience)
+	defer cancel()
+	if err := d.gossip.Sync(syncing); err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		d.log.Warn("no other node found yet; going on, and trying for ever", "reason", err)
+	}
+	err := d.store.Publish(membership.Description{
+		Name:      d.config.NodeName,
+		Endpoints: []netip.AddrPort{d.socket.Addr()},
+		Gossip:    d.gossip.Addr(),
+		Modes:     []string{encap.UDP.String()},
+		MTU:       d.mtu,
+	})
+	if err != nil {
+		return err
+	}
+	if err := d.store.Claim(d.config.PodCIDR); err != nil {
+		return fmt.Errorf("podCIDR (%s): %w", d.config.Source("podCIDR"), err)
+	}
+	d.own(d.host.Remove)
+	return d.host.Apply(d.hostState())
+}
+
+// hostState is what the kernel shall know: the way into the pod network, and
+// that nobody else answers for this node's own block.
+func (d *daemon) hostState() host.State {
+	address := d.config.PodCIDR.Addr()
+	return host.State{
+		Link:    d.device.Name(),
+		Address: netip.PrefixFrom(address, address.BitLen()),
+		MTU:     d.mtu,
+		Routes: []host.Route{
+			{Prefix: d.config.PodNetwork, Source: address},
+			{Prefix: d.config.PodCIDR, Unreachable: true},
+		},
+	}
+}
+
+// serve runs the daemon's parts until one fails or ctx is done, and waits for all.
+func (d *daemon) serve(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	server := &http.Server{Handler: control.Handler(d), ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 30 * time.Second}
+	group.Go(func() error { return d.engine.Run(ctx) })
+	group.Go(func() error { return d.gossip.Run(ctx) })
+	group.Go(func() error { return d.reconcile(ctx) })
+	group.Go(func() error {
+		if err := server.Serve(d.listener); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serve the control API: %w", err)
+		}
+		return nil
+	})
+	group.Go(func() error {
+		<-ctx.Done()
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
+		defer cancel()
+		if err := server.Shutdown(last); err != nil {
+			return server.Close()
+		}
+		return nil
+	})
+	err := group.Wait()
+	if errors.Is(context.Cause(ctx), errLeft) {
+		return errLeft
+	}
+	return err
+}

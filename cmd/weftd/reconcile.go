@@ -1,0 +1,81 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/weft-net/weft/dataplane"
+	"github.com/weft-net/weft/encap"
+	"github.com/weft-net/weft/membership"
+)
+
+// reconcile keeps the dataplane to what membership says, until ctx is done. It is
+// the single bridge between the two.
+func (d *daemon) reconcile(ctx context.Context) error {
+	changed, cancel := d.store.Subscribe()
+	defer cancel()
+	said := make(map[membership.ID]string)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return d.store.Save()
+		case <-changed:
+		case <-timer.C:
+		}
+		view := d.store.View(time.Now())
+		d.say(view, said)
+		if err := d.engine.Apply(desired(d, view)); err != nil {
+			d.log.Error("the dataplane keeps its former peers", "reason", err)
+		}
+		if err := d.store.Save(); err != nil {
+			d.log.Error("a restart would not know the present peers", "reason", err)
+		}
+		if !view.Next.IsZero() {
+			timer.Reset(time.Until(view.Next))
+		}
+	}
+}
+
+// desired is the dataplane that view asks for. A node whose own claim lost a
+// conflict owns nothing, so that it neither sends from nor takes for the block.
+func desired(d *daemon, view membership.View) dataplane.Config {
+	c := dataplane.Config{
+		PodCIDRs:  view.Self.Prefixes,
+		Address:   d.config.PodCIDR.Addr(),
+		Endpoints: []netip.Addr{d.underlay.Address},
+		MTU:       d.mtu,
+	}
+	for _, m := range view.Members {
+		if len(m.Prefixes) == 0 {
+			continue
+		}
+		c.Peers = append(c.Peers, dataplane.Peer{
+			ID:       m.ID.String(),
+			Endpoint: m.Endpoints[0],
+			PodCIDRs: m.Prefixes,
+			MTU:      m.MTU,
+			Codec:    encap.UDP,
+		})
+	}
+	return c
+}
+
+// say logs what became of each member since said, once.
+func (d *daemon) say(view membership.View, said map[membership.ID]string) {
+	for _, m := range append([]membership.Member{view.Self}, view.Members...) {
+		now := fmt.Sprint(m.State, " ", m.Reason)
+		if said[m.ID] == now {
+			continue
+		}
+		said[m.ID] = now
+		args := []any{"node", m.Name, "state", m.State, "blocks", m.Prefixes}
+		if m.Reason != "" {
+			args = append(args, "reason", m.Reason)
+		}
+		d.log.Info("member", args...)
+	}
+}

@@ -1,0 +1,180 @@
+package host
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// txQueueLen is the TUN's transmit queue in packets, per queue descriptor. It must last while the worker that
+	// drains it waits for a CPU: one scheduler slice of another task, about 3 ms, at the 290,000 packets a second
+	// that one worker carries is 870 packets. TUN's default of 500 drops in the middle of it. More only adds
+	// delay: 1000 packets are 20 ms at 50,000 a second, and at most 1000 * 64 KiB = 64 MiB of superpackets.
+	txQueueLen = 1000
+
+	// gsoMaxSegs is the most segments a superpacket from the kernel may stand for. wireguard/tun's Read splits it
+	// into the caller's buffers, at most conn.IdealBatchSize = 128, and loses what does not fit. Larger ones the
+	// kernel segments itself; at common sizes none is: 64 KiB at an MSS of 1400 is 47 segments, and a UDP_SEGMENT
+	// send stands for 128 at most.
+	gsoMaxSegs = 128
+
+	// ip6AddrGenModeNone is IN6_ADDR_GEN_MODE_NONE of linux/if_link.h: no link-local address is made.
+	ip6AddrGenModeNone = 1
+)
+
+// findTUN returns the TUN named name. Another TUN with weft's mark is an error: two daemons in one network
+// namespace would take each other's routes for leftovers.
+func (h *Host) findTUN(name string) (netlink.Link, error) {
+	links, err := h.links()
+	if err != nil {
+		return nil, err
+	}
+	var tun netlink.Link
+	for _, l := range links {
+		switch {
+		case l.Attrs().Name == name:
+			tun = l
+		case isOurs(l):
+			return nil, anotherWeftd(l.Attrs().Name)
+		}
+	}
+	if tun == nil {
+		return nil, fmt.Errorf("interface %s does not exist: it must be created before it is set up", name)
+	}
+	if !isTUN(tun) {
+		return nil, fmt.Errorf("interface %s is not a TUN (its type is %s): give weft another TUN name", name, tun.Type())
+	}
+	return tun, nil
+}
+
+func anotherWeftd(link string) error {
+	return fmt.Errorf("interface %s carries weft's mark (alias %q), so another weftd runs in this network namespace: "+
+		"stop it, or remove what it left with `ip link del %[1]s`", link, Alias)
+}
+
+func isTUN(l netlink.Link) bool {
+	t, ok := l.(*netlink.Tuntap)
+	return ok && t.Mode == netlink.TUNTAP_MODE_TUN
+}
+
+// isOurs asks for the type as well, so that an alias somebody gave his network card never makes it weft's.
+func isOurs(l netlink.Link) bool {
+	return l.Attrs().Alias == Alias && isTUN(l)
+}
+
+// applyLink sets the attributes of the TUN, and brings it up when they are in place: the mark first, so that a
+// crash at any point leaves nothing unmarked.
+func (h *Host) applyLink(tun netlink.Link, s State) error {
+	now := tun.Attrs()
+	var changes []change
+	set := func(differs bool, attr string, do func() error) {
+		if differs {
+			changes = append(changes, change{fmt.Sprintf("set %s on interface %s", attr, now.Name), do})
+		}
+	}
+	set(now.Alias != Alias, "alias "+Alias, func() error { return h.nl.LinkSetAlias(tun, Alias) })
+	set(now.MTU != s.MTU, fmt.Sprint("mtu ", s.MTU), func() error { return h.nl.LinkSetMTU(tun, s.MTU) })
+	set(now.TxQLen != txQueueLen, fmt.Sprint("txqueuelen ", txQueueLen), func() error { return h.nl.LinkSetTxQLen(tun, txQueueLen) })
+	set(now.GSOMaxSegs != gsoMaxSegs, fmt.Sprint("gso_max_segs ", gsoMaxSegs), func() error { return h.nl.LinkSetGSOMaxSegs(tun, gsoMaxSegs) })
+	set(true, "addrgenmode none", func() error { return h.stopIPv6Autoconf(tun) })
+	for _, c := range linkSysctls(now.Name) {
+		changes = append(changes, c.change())
+	}
+	set(now.Flags&net.FlagUp == 0, "up", func() error { return h.nl.LinkSetUp(tun) })
+	return run(changes)
+}
+
+// stopIPv6Autoconf keeps the kernel from giving the TUN a link-local address. Without one it sends no router
+// solicitation either, so nothing enters the TUN that no pod sent. netlink does not parse the present mode, so it
+// is read from /proc, after the MTU is set: the file is missing, and there is nothing to do, where IPv6 is disabled
+// or the MTU is below 1280.
+func (h *Host) stopIPv6Autoconf(tun netlink.Link) error {
+	mode, err := os.ReadFile("/proc/sys/net/ipv6/conf/" + tun.Attrs().Name + "/addr_gen_mode")
+	if errors.Is(err, fs.ErrNotExist) || strings.TrimSpace(string(mode)) == fmt.Sprint(ip6AddrGenModeNone) {
+		return nil
+	}
+	return h.nl.LinkSetIP6AddrGenMode(tun, ip6AddrGenModeNone)
+}
+
+// applyAddress makes want the only address of the TUN. IPv6 addresses go too: one made before addrgenmode was
+// set would stay.
+func (h *Host) applyAddress(tun netlink.Link, want netip.Prefix) error {
+	have, err := h.addresses(tun, netlink.FAMILY_ALL)
+	if err != nil {
+		return err
+	}
+	name := tun.Attrs().Name
+	var changes []change
+	found := false
+	for _, a := range have {
+		if prefixOf(a.IPNet) == want && a.Peer == nil {
+			found = true
+			continue
+		}
+		changes = append(changes, change{fmt.Sprintf("remove address %v from interface %s", a.IPNet, name), func() error {
+			return unless(unix.EADDRNOTAVAIL, h.nl.AddrDel(tun, &a))
+		}})
+	}
+	if !found {
+		changes = append(changes, change{fmt.Sprintf("add address %v to interface %s", want, name), func() error {
+			return h.nl.AddrAdd(tun, &netlink.Addr{IPNet: ipNetOf(want)})
+		}})
+	}
+	return run(changes)
+}
+
+// LinkStats are the kernel's counters of a TUN, seen from the kernel: tx is towards the process that reads it. They
+// count what crosses the device, so a superpacket is one packet. A TUN keeps no other counters; a write that ends
+// in rx_dropped or rx_frame_errors also fails for the process that made it.
+type LinkStats struct {
+	TxPackets     uint64 // handed to a reader: a TUN counts them at the read, not when they are queued
+	TxBytes       uint64
+	TxDropped     uint64 // no room in the queue, or nobody has it open
+	RxPackets     uint64 // written by the process and accepted
+	RxBytes       uint64
+	RxDropped     uint64 // written while the TUN was down, or no IP packet
+	RxFrameErrors uint64 // written with a virtio-net header that does not fit the packet
+}
+
+// Stats reads the counters of the interface named link. They start at zero when the interface is made.
+func (h *Host) Stats(link string) (LinkStats, error) {
+	l, err := h.nl.LinkByName(link)
+	if err != nil {
+		return LinkStats{}, fmt.Errorf("read the counters of interface %s: %w", link, err)
+	}
+	s := l.Attrs().Statistics
+	if s == nil {
+		return LinkStats{}, fmt.Errorf("read the counters of interface %s: the kernel sent none", link)
+	}
+	return LinkStats{
+		TxPackets: s.TxPackets, TxBytes: s.TxBytes, TxDropped: s.TxDropped,
+		RxPackets: s.RxPackets, RxBytes: s.RxBytes, RxDropped: s.RxDropped, RxFrameErrors: s.RxFrameErrors,
+	}, nil
+}
+
+// prefixOf is the zero Prefix for nil.
+func prefixOf(n *net.IPNet) netip.Prefix {
+	if n == nil {
+		return netip.Prefix{}
+	}
+	addr, _ := netip.AddrFromSlice(n.IP)
+	bits, _ := n.Mask.Size()
+	return netip.PrefixFrom(addr.Unmap(), bits)
+}
+
+func ipNetOf(p netip.Prefix) *net.IPNet {
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+}
+
+func addrOf(ip net.IP) netip.Addr {
+	addr, _ := netip.AddrFromSlice(ip)
+	return addr.Unmap()
+}

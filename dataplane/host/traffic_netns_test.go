@@ -1,0 +1,105 @@
+//go:build netns
+
+package host
+
+import (
+	"encoding/binary"
+	"errors"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+func TestKernelAnswersForAddressesNoPodHas(t *testing.T) {
+	h := newNamespace(t)
+	newTUN(t, "weft0")
+	must(t, h.Apply(testState()))
+
+	// From this node: refused at once, while another node's pod is reached through the TUN.
+	if _, err := net.Dial("udp4", "10.244.1.9:9"); !errors.Is(err, unix.EHOSTUNREACH) {
+		t.Errorf("dial an address of our block that no pod has: %v, want %v", err, unix.EHOSTUNREACH)
+	}
+	c, err := net.Dial("udp4", "10.244.2.5:9")
+	must(t, err)
+	defer c.Close()
+	if got := c.LocalAddr().(*net.UDPAddr).IP.String(); got != "10.244.1.0" {
+		t.Errorf("the node sends from %s, want the TUN's address", got)
+	}
+
+	// From another node's pod, as the kernel routes a packet that enters by the TUN. The ICMP message itself is
+	// not waited for: all namespaces of a machine share one ICMP socket for each CPU, and traffic elsewhere can
+	// fill it.
+	arriving := &netlink.RouteGetOptions{Iif: "weft0", SrcAddr: net.ParseIP("10.244.2.5")}
+	if r, err := h.nl.RouteGetWithOptions(net.ParseIP("10.244.1.9"), arriving); !errors.Is(err, unix.EHOSTUNREACH) {
+		t.Errorf("route to an address that no pod has: %v, %v; want %v", r, err, unix.EHOSTUNREACH)
+	}
+	pod := newVeth(t, h, "pod1", "pod1p")
+	must(t, h.nl.RouteAdd(&netlink.Route{Dst: hostNet("10.244.1.9/32"), LinkIndex: pod.Attrs().Index, Scope: netlink.SCOPE_LINK}))
+	r, err := h.nl.RouteGetWithOptions(net.ParseIP("10.244.1.9"), arriving)
+	if err != nil || len(r) != 1 || r[0].LinkIndex != pod.Attrs().Index {
+		t.Errorf("route to a pod: %v, %v; want it through its interface", r, err)
+	}
+}
+
+// udpPacket is an empty IPv4 UDP datagram without a UDP checksum.
+func udpPacket(from, to string) []byte {
+	p := make([]byte, 28)
+	p[0], p[3], p[8], p[9] = 0x45, 28, 64, unix.IPPROTO_UDP // version and length, total length, TTL
+	p[21], p[23], p[25] = 9, 9, 8                           // ports, UDP length
+	copy(p[12:], netip.MustParseAddr(from).AsSlice())
+	copy(p[16:], netip.MustParseAddr(to).AsSlice())
+	var sum uint32
+	for i := 0; i < 20; i += 2 {
+		sum += uint32(binary.BigEndian.Uint16(p[i:]))
+	}
+	sum = sum&0xffff + sum>>16
+	binary.BigEndian.PutUint16(p[10:], ^uint16(sum))
+	return p
+}
+
+func TestStatsCountWhatTheQueueLost(t *testing.T) {
+	h := newNamespace(t)
+	tun := newTUN(t, "weft0")
+	must(t, h.Apply(testState()))
+	before, err := h.Stats("weft0")
+	must(t, err)
+
+	c, err := net.Dial("udp4", "10.244.2.5:9")
+	must(t, err)
+	defer c.Close()
+	const sent = txQueueLen + 200
+	for range sent {
+		_, err := c.Write([]byte("x"))
+		must(t, err)
+	}
+	full, err := h.Stats("weft0")
+	must(t, err)
+	if got := full.TxDropped - before.TxDropped; got != 200 {
+		t.Errorf("tx_dropped %d after %d packets into a queue of %d, want 200", got, sent, txQueueLen)
+	}
+	for range txQueueLen {
+		readPacket(t, tun, func([]byte) bool { return true })
+	}
+	_, err = tun.Write(append(make([]byte, virtioNetHdrLen), udpPacket("10.244.2.5", "10.244.1.0")...))
+	must(t, err)
+	noIP := append(make([]byte, virtioNetHdrLen), 0xff)
+	badHeader := append(make([]byte, virtioNetHdrLen), udpPacket("10.244.2.5", "10.244.1.0")...)
+	badHeader[1] = 9 // gso_type
+	for _, p := range [][]byte{noIP, badHeader} {
+		if _, err := tun.Write(p); err == nil {
+			t.Errorf("the TUN took %x", p)
+		}
+	}
+	after, err := h.Stats("weft0")
+	must(t, err)
+	if after.TxPackets-before.TxPackets != txQueueLen || after.RxPackets-before.RxPackets != 1 || after.RxDropped != 1 || after.RxFrameErrors != 1 {
+		t.Errorf("after reading %d, writing one good packet, one of no IP version and one with a bad header: %+v", txQueueLen, after)
+	}
+	if _, err := h.Stats("weft7"); err == nil || !strings.Contains(err.Error(), "weft7") {
+		t.Errorf("Stats of a missing interface: %v", err)
+	}
+}

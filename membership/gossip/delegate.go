@@ -1,0 +1,158 @@
+package gossip
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+
+	"github.com/weft-net/weft/membership"
+)
+
+// delegate is what memberlist calls. Of these, the Notify methods about nodes are
+// called with memberlist's node lock held: they must not call memberlist, nor wait
+// for the queue, whose NumNodes others may hold.
+type delegate struct{ g *Gossip }
+
+// NodeMeta is empty: records are too large for it.
+func (d *delegate) NodeMeta(int) []byte { return nil }
+
+// NotifyMsg takes a broadcast.
+func (d *delegate) NotifyMsg(b []byte) { d.g.receive(b, true) }
+
+// GetBroadcasts hands out queued records.
+func (d *delegate) GetBroadcasts(overhead, limit int) [][]byte {
+	return d.g.queue.GetBroadcasts(overhead, limit)
+}
+
+// LocalState is our half of a full exchange.
+func (d *delegate) LocalState(bool) []byte {
+	return membership.AppendMessage(nil, d.g.store.Envelopes()...)
+}
+
+// relayFirst bounds what a node relays of its first exchange: with a large cluster
+// it learns what everyone else knows.
+const relayFirst = 64
+
+// MergeRemoteState takes the other half. What is news here may be news to our side
+// of a healed partition, so it is relayed.
+func (d *delegate) MergeRemoteState(b []byte, _ bool) {
+	first := !d.g.joined.Swap(true)
+	d.g.receive(b, !first || len(b) < relayFirst*membership.MaxEnvelope)
+}
+
+// maxRejects is after how many refused records the rest of a message is dropped:
+// each costs a signature check.
+const maxRejects = 16
+
+func (g *Gossip) receive(b []byte, relay bool) {
+	envs, err := membership.ParseMessage(b)
+	if err != nil {
+		g.reject(err)
+		return
+	}
+	rejects := 0
+	for _, e := range envs {
+		changed, err := g.store.Merge(e)
+		if err != nil {
+			g.reject(err)
+			if rejects++; rejects >= maxRejects {
+				return
+			}
+		}
+		if changed && relay {
+			g.queue.QueueBroadcast(&broadcast{id: e.Signer, msg: membership.AppendMessage(nil, e)})
+		}
+	}
+}
+
+func (g *Gossip) reject(err error) {
+	reason, ok := errors.AsType[membership.Reject](err)
+	if !ok {
+		reason = "other"
+	}
+	g.mu.Lock()
+	g.rejected[string(reason)]++
+	g.mu.Unlock()
+	g.warn("reject "+string(reason), "a gossiped record was dropped", "error", err)
+}
+
+// broadcast is one record in the queue. A newer one of the same node displaces it.
+type broadcast struct {
+	id   membership.ID
+	msg  []byte
+	done chan struct{} // capacity 1, or nil
+}
+
+func (b *broadcast) Name() string    { return b.id.String() }
+func (b *broadcast) Message() []byte { return b.msg }
+
+func (b *broadcast) Invalidates(other memberlist.Broadcast) bool {
+	o, ok := other.(*broadcast)
+	return ok && o.id == b.id
+}
+
+// Finished is called when it was sent often enough, or displaced.
+func (b *broadcast) Finished() {
+	select {
+	case b.done <- struct{}{}:
+	default:
+	}
+}
+
+// NotifyAlive refuses nodes that are not ours to know.
+func (d *delegate) NotifyAlive(n *memberlist.Node) error {
+	if _, err := membership.ParseID(n.Name); err != nil {
+		return fmt.Errorf("not a weft node: %w", err)
+	}
+	return nil
+}
+
+// NotifyJoin says that a node is alive, again or for the first time.
+func (d *delegate) NotifyJoin(n *memberlist.Node) { d.g.setAlive(n, true) }
+
+// NotifyLeave says that it died or left: its record knows which.
+func (d *delegate) NotifyLeave(n *memberlist.Node) { d.g.setAlive(n, false) }
+
+// NotifyUpdate would be about metadata.
+func (d *delegate) NotifyUpdate(*memberlist.Node) {}
+
+func (g *Gossip) setAlive(n *memberlist.Node, alive bool) {
+	id, err := membership.ParseID(n.Name)
+	if err != nil || id == g.store.ID() {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	select {
+	case <-g.closed: // a suspicion timer outlives Shutdown
+		return
+	default:
+	}
+	if alive {
+		g.peers[id] = nodeAddr(n)
+	} else {
+		delete(g.peers, id)
+		select {
+		case g.died <- struct{}{}:
+		default:
+		}
+	}
+	g.alive.Store(int64(len(g.peers)))
+	g.store.SetAlive(id, alive, time.Now())
+}
+
+// NotifyConflict says that one node ID was seen at two addresses. It happens for a
+// moment when a node restarts with a new address; else its key was copied.
+func (d *delegate) NotifyConflict(existing, other *memberlist.Node) {
+	d.g.conflicts.Add(1)
+	d.g.warn("conflict "+existing.Name, "one node ID at two addresses: if this lasts, a machine was cloned with its state directory; remove that on the copy",
+		"id", existing.Name, "has", nodeAddr(existing), "also", nodeAddr(other))
+}
+
+func nodeAddr(n *memberlist.Node) netip.AddrPort {
+	a, _ := netip.AddrFromSlice(n.Addr)
+	return netip.AddrPortFrom(a.Unmap(), n.Port)
+}

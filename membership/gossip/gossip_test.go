@@ -1,0 +1,262 @@
+package gossip
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/weft-net/weft/membership"
+)
+
+func TestThreeNodesConverge(t *testing.T) {
+	a := start(t, 1, Config{})
+	b := start(t, 2, Config{Join: joining(a)})
+	c := start(t, 3, Config{Join: joining(a)})
+	eventually(t, "all route all", func() bool { return allRoute(a, b, c) })
+
+	// A change spreads as a broadcast: there is no periodic exchange here.
+	c.publish(1300)
+	for _, n := range []*node{a, b} {
+		eventually(t, "the new MTU arrives", func() bool { m, _ := n.sees(c); return m.MTU == 1300 })
+	}
+	if s := a.gossip.Stats(); s.Alive != 2 || s.KeyMismatches != 0 || len(s.Rejected) != 0 {
+		t.Fatalf("stats %+v", s)
+	}
+}
+
+// Sync alone brings what the other side knows.
+func TestSyncLearnsAll(t *testing.T) {
+	a := start(t, 1, Config{})
+	b := start(t, 2, Config{Join: joining(a)})
+	eventually(t, "the first two meet", func() bool { return allRoute(a, b) })
+	c := launch(t, 3, Config{Join: joining(b)}, newIdentity(t))
+	if err := c.gossip.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if !c.routes(a) || !c.routes(b) {
+		t.Fatalf("after Sync: %+v", c.store.View(time.Now()).Members)
+	}
+}
+
+func TestSyncTargets(t *testing.T) {
+	self := "127.0.0.1:" // of this node, filled in below
+	for name, c := range map[string]struct {
+		join []string
+		want error
+		text string
+	}{
+		"nobody to ask":   {nil, nil, ""},
+		"only itself":     {[]string{self}, nil, ""},
+		"no such name":    {[]string{"no-such-host.invalid"}, ErrNoAnswer, "no-such-host.invalid"},
+		"nobody there":    {[]string{self, "127.0.0.1:1"}, ErrNoAnswer, "127.0.0.1:1"},
+		"several failing": {[]string{"127.0.0.1:1", "127.0.0.1:2"}, ErrNoAnswer, "127.0.0.1:2"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := launch(t, 1, Config{}, newIdentity(t))
+			for i, j := range c.join {
+				if j == self {
+					c.join[i] = n.gossip.Addr().String()
+				}
+			}
+			var err error
+			if n.gossip.join, err = parseNames(c.join, n.gossip.Addr().Port()); err != nil {
+				t.Fatal(err)
+			}
+			err = n.gossip.Sync(t.Context())
+			if !errors.Is(err, c.want) || err != nil && (!strings.Contains(err.Error(), c.text) || strings.Contains(err.Error(), "\n")) {
+				t.Fatalf("Sync: %v; want %v naming %q on one line", err, c.want, c.text)
+			}
+			if n.gossip.Stats().Alive != 0 {
+				t.Fatal("this node counts itself")
+			}
+		})
+	}
+}
+
+func TestSyncAlone(t *testing.T) {
+	first := start(t, 1, Config{}) // nobody to ask: its claim is final
+	own, _ := first.store.Own()
+	second := start(t, 2, Config{Join: joining(first)})
+	eventually(t, "they meet", func() bool { return allRoute(first, second) })
+	if now, _ := first.store.Own(); now.Signature != own.Signature {
+		t.Fatal("the first node's claim was provisional")
+	}
+}
+
+func TestRestart(t *testing.T) {
+	a := start(t, 1, Config{})
+	b := start(t, 2, Config{Join: joining(a)})
+	eventually(t, "they meet", func() bool { return allRoute(a, b) })
+	for name, addr := range map[string]Config{
+		"same address": {Addr: b.gossip.Addr(), Store: b.store},
+		"new address":  {Store: b.store}, // taken before the old one is seen dead
+	} {
+		b.stop()
+		addr.Join = joining(a)
+		b = startAs(t, 2, addr, b.id)
+		eventually(t, "restarted at the "+name, func() bool {
+			m, _ := a.sees(b)
+			return allRoute(a, b) && m.Gossip == b.gossip.Addr()
+		})
+	}
+}
+
+// An island that memberlist has long forgotten is found again, though no join name
+// leads there.
+func TestPartitionHeals(t *testing.T) {
+	net := &cable{}
+	a := start(t, 1, Config{wrap: net.wrap})
+	b := start(t, 2, Config{wrap: net.wrap, Join: joining(a)})
+	c := start(t, 3, Config{wrap: net.wrap, Join: joining(a)})
+	d := start(t, 4, Config{wrap: net.wrap, Join: joining(a)})
+	eventually(t, "all route all", func() bool { return allRoute(a, b, c, d) })
+
+	net.cut(c, d)
+	for _, pair := range [][2]*node{{a, c}, {b, d}, {c, a}, {d, b}} {
+		eventually(t, "the far side is down", func() bool { return pair[0].state(pair[1]) == membership.StateDown })
+	}
+	for _, n := range []*node{a, b, c, d} {
+		eventually(t, "memberlist forgets the far side", func() bool { return n.remembers() == 2 })
+	}
+	if !allRoute(a, b) || !allRoute(c, d) {
+		t.Fatal("the cut took more than it should")
+	}
+	// News from either side, which must cross when it heals.
+	b.publish(1300)
+	d.publish(1301)
+	redials := a.gossip.Stats().Redials
+	eventually(t, "it keeps dialling", func() bool { return a.gossip.Stats().Redials > redials+4 })
+
+	net.cut()
+	eventually(t, "all route all again", func() bool { return allRoute(a, b, c, d) })
+	eventually(t, "the news crosses", func() bool {
+		x, _ := c.sees(b)
+		y, _ := a.sees(d)
+		return x.MTU == 1300 && y.MTU == 1301
+	})
+}
+
+func TestLeave(t *testing.T) {
+	a := start(t, 1, Config{})
+	b := start(t, 2, Config{Join: joining(a)})
+	c := start(t, 3, Config{Join: joining(a)})
+	eventually(t, "all route all", func() bool { return allRoute(a, b, c) })
+	if err := b.gossip.Leave(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []*node{a, c} {
+		eventually(t, "b has left", func() bool { return n.state(b) == membership.StateLeft })
+	}
+	b.stop()
+	redials := a.gossip.Stats().Redials
+	d := start(t, 4, Config{Join: joining(a)})
+	if err := d.store.Claim(d.prefix(), b.prefix()); err != nil {
+		t.Fatalf("what b released: %v", err)
+	}
+	if got := a.gossip.Stats().Redials; got != redials {
+		t.Fatalf("%d dials to a node that left", got-redials)
+	}
+	if err := b.gossip.Leave(t.Context()); err == nil {
+		t.Fatal("left after Close")
+	}
+}
+
+func TestLeaveUnheard(t *testing.T) {
+	alone := start(t, 1, Config{})
+	if err := alone.gossip.Leave(t.Context()); err != nil {
+		t.Fatalf("the only node: %v", err)
+	}
+	a := start(t, 2, Config{})
+	b := start(t, 3, Config{Join: joining(a)})
+	eventually(t, "they meet", func() bool { return allRoute(a, b) })
+	b.stop()
+	eventually(t, "b is down", func() bool { return a.state(b) == membership.StateDown })
+	if err := a.gossip.Leave(t.Context()); !errors.Is(err, ErrUnheard) {
+		t.Fatalf("with nobody to hear it: %v", err)
+	}
+	if own := a.store.View(time.Now()).Self; own.State != membership.StateLeft {
+		t.Fatalf("self %s", own.State)
+	}
+}
+
+func TestSilentStopIsADeath(t *testing.T) {
+	a := start(t, 1, Config{})
+	b := start(t, 2, Config{Join: joining(a)})
+	eventually(t, "they meet", func() bool { return allRoute(a, b) })
+	b.stop()
+	var seen []membership.State
+	eventually(t, "b is down", func() bool {
+		if s := a.state(b); len(seen) == 0 || seen[len(seen)-1] != s {
+			seen = append(seen, s)
+		}
+		return seen[len(seen)-1] == membership.StateDown
+	})
+	if want := []membership.State{membership.StateUp, membership.StateGrace, membership.StateDown}; !slices.Equal(seen, want) {
+		t.Fatalf("states %v; want %v", seen, want)
+	}
+	if m, _ := a.sees(b); len(m.Claims) != 1 {
+		t.Fatal("its reservation is gone")
+	}
+}
+
+// Two machines with one state directory: said, counted, and no storm of records.
+func TestClone(t *testing.T) {
+	a := start(t, 1, Config{})
+	b := start(t, 2, Config{Join: joining(a)})
+	eventually(t, "they meet", func() bool { return allRoute(a, b) })
+	clone := startAs(t, 2, Config{Join: joining(a)}, b.id)
+	eventually(t, "somebody says it", func() bool {
+		return a.gossip.Stats().Conflicts > 0 && strings.Contains(a.log.String(), "cloned")
+	})
+	clone.stop()
+}
+
+func TestCloseInterruptsDials(t *testing.T) {
+	silent := listenSilent(t)
+	timing := fast()
+	timing.stream = time.Hour
+	n := launch(t, 1, Config{Join: []string{silent}, timing: timing}, newIdentity(t))
+	failed := make(chan error, 1)
+	go func() { failed <- n.gossip.Sync(context.Background()) }()
+	eventually(t, "the dial is under way", func() bool { return strings.Contains(n.log.String(), "Initiating push/pull") })
+	n.stop()
+	if err := <-failed; err == nil {
+		t.Fatal("Sync succeeded")
+	}
+}
+
+func TestSyncIsBounded(t *testing.T) {
+	n := launch(t, 1, Config{Join: []string{listenSilent(t)}}, newIdentity(t))
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := n.gossip.Sync(ctx); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, ErrNoAnswer) {
+		t.Fatalf("Sync: %v", err)
+	}
+}
+
+func TestBadRecordsAreCounted(t *testing.T) {
+	a := start(t, 1, Config{})
+	b := start(t, 2, Config{Join: joining(a)})
+	eventually(t, "they meet", func() bool { return allRoute(a, b) })
+	forged, _ := b.store.Own()
+	forged.Payload = []byte(strings.Replace(string(forged.Payload), "10.244.2", "10.244.9", 1))
+	for _, msg := range [][]byte{{42}, membership.AppendMessage(nil, forged)} {
+		for _, m := range b.gossip.list.Members() {
+			if m.Name == a.id.ID.String() {
+				if err := b.gossip.list.SendReliable(m, msg); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	eventually(t, "both are counted", func() bool {
+		r := a.gossip.Stats().Rejected
+		return r["framing"] == 1 && r["signature"] == 1
+	})
+	if !allRoute(a, b) {
+		t.Fatal("a forged record changed the view")
+	}
+}

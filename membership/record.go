@@ -1,0 +1,239 @@
+package membership
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// Format is the major version of the record this package writes and reads. Fields
+// are added without changing it: an older node ignores them and relays them.
+const Format = 1
+
+const (
+	// maxVersion is the highest Version accepted: every JSON reader holds it exactly.
+	maxVersion = 1 << 53
+	// maxClock is how far others' records move a node's clock. A record above it
+	// is kept, yet nobody follows it: else one hostile record near maxVersion
+	// would leave no version for anyone to publish.
+	maxClock = 1 << 52
+)
+
+// Limits on one record. All of them fit in MaxEnvelope together in no sensible
+// record; it is MaxEnvelope that bounds memory and the gossip packet.
+const (
+	maxEndpoints = 8
+	maxClaims    = 16
+	maxTokens    = 16
+	maxToken     = 32
+	maxName      = 253 // a DNS name, RFC 1035 section 2.3.4 less the root
+)
+
+// Description is what a node says of itself, apart from its claims.
+type Description struct {
+	// Name is for people; two nodes may have the same one.
+	Name string `json:"name"`
+	// Endpoints are the underlay addresses and data ports that reach the node.
+	Endpoints []netip.AddrPort `json:"endpoints"`
+	// Gossip is where its gossip listens; the zero value when it has none.
+	Gossip netip.AddrPort `json:"gossip,omitzero"`
+	// Modes are the encapsulations it takes, the preferred first: "udp".
+	Modes []string `json:"modes,omitempty"`
+	// Capabilities are optional features a sender may use towards it.
+	Capabilities []string `json:"capabilities,omitempty"`
+	// VTEPMAC is the inner Ethernet address of its VXLAN device, as
+	// "02:00:00:00:00:01".
+	VTEPMAC string `json:"vtepMAC,omitempty"`
+	// MTU is the largest inner packet it takes, in bytes.
+	MTU int `json:"mtu"`
+}
+
+// Record is all that the cluster knows of one node. A Record handed out by this
+// package is shared: its slices must not be changed.
+type Record struct {
+	Format  int     `json:"format"`
+	ID      ID      `json:"id"`
+	Version uint64  `json:"version"` // Lamport time of publication
+	Left    bool    `json:"left,omitempty"`
+	Claims  []Claim `json:"claims,omitempty"`
+	Description
+}
+
+// Claim is a pod CIDR that a node holds, and the Version of its record in which it
+// was first published.
+type Claim struct {
+	Prefix netip.Prefix `json:"prefix"`
+	Since  uint64       `json:"since"`
+}
+
+// since returns when the record first held prefix.
+func (r *Record) since(prefix netip.Prefix) (uint64, bool) {
+	for _, c := range r.Claims {
+		if c.Prefix == prefix {
+			return c.Since, true
+		}
+	}
+	return 0, false
+}
+
+// shares returns the first endpoint that both records name.
+func (r *Record) shares(other *Record) (netip.AddrPort, bool) {
+	for _, e := range r.Endpoints {
+		if slices.Contains(other.Endpoints, e) {
+			return e, true
+		}
+	}
+	return netip.AddrPort{}, false
+}
+
+// clone returns a record whose slices are its own.
+func (r Record) clone() Record {
+	r.Claims = slices.Clone(r.Claims)
+	r.Description = r.Description.clone()
+	return r
+}
+
+func (d Description) clone() Description {
+	d.Endpoints = slices.Clone(d.Endpoints)
+	d.Modes = slices.Clone(d.Modes)
+	d.Capabilities = slices.Clone(d.Capabilities)
+	return d
+}
+
+func (d Description) equal(o Description) bool {
+	return d.Name == o.Name && slices.Equal(d.Endpoints, o.Endpoints) && d.Gossip == o.Gossip &&
+		slices.Equal(d.Modes, o.Modes) && slices.Equal(d.Capabilities, o.Capabilities) &&
+		d.VTEPMAC == o.VTEPMAC && d.MTU == o.MTU
+}
+
+// validate checks everything that does not depend on the reader's configuration:
+// every node accepts or refuses the same bytes.
+func (r *Record) validate() error {
+	if r.Version < 1 || r.Version > maxVersion {
+		return fmt.Errorf("version %d is out of range", r.Version)
+	}
+	if err := checkClaims(r.Claims, r.Version); err != nil {
+		return err
+	}
+	return r.Description.validate()
+}
+
+func (d *Description) validate() error {
+	if d.Name == "" || len(d.Name) > maxName || strings.ContainsFunc(d.Name, notNameRune) {
+		return fmt.Errorf("node name %q: want 1 to %d letters, digits, '-', '_' and '.'", shorten(d.Name), maxName)
+	}
+	if len(d.Endpoints) < 1 || len(d.Endpoints) > maxEndpoints {
+		return fmt.Errorf("%d endpoints: want 1 to %d", len(d.Endpoints), maxEndpoints)
+	}
+	for i, e := range d.Endpoints {
+		if err := checkAddrPort(e); err != nil {
+			return fmt.Errorf("endpoint %s: %w", e, err)
+		}
+		if e.Addr().IsLoopback() {
+			return fmt.Errorf("endpoint %s: a loopback address reaches no other machine", e)
+		}
+		if slices.Contains(d.Endpoints[:i], e) {
+			return fmt.Errorf("endpoint %s is listed twice", e)
+		}
+	}
+	// A loopback gossip address is harmless: its receiver would dial itself.
+	if d.Gossip != (netip.AddrPort{}) {
+		if err := checkAddrPort(d.Gossip); err != nil {
+			return fmt.Errorf("gossip address %s: %w", d.Gossip, err)
+		}
+	}
+	if err := checkTokens("mode", d.Modes); err != nil {
+		return err
+	}
+	if err := checkTokens("capability", d.Capabilities); err != nil {
+		return err
+	}
+	if d.VTEPMAC != "" {
+		mac, err := net.ParseMAC(d.VTEPMAC)
+		if err != nil || len(mac) != 6 || mac.String() != d.VTEPMAC || mac[0]&1 != 0 {
+			return fmt.Errorf("VTEP MAC %q: want a unicast address like 02:00:00:00:00:01", shorten(d.VTEPMAC))
+		}
+	}
+	// 68 is the least MTU of IPv4 (RFC 791), 65535 its largest packet.
+	if d.MTU < 68 || d.MTU > 65535 {
+		return fmt.Errorf("MTU %d is out of range", d.MTU)
+	}
+	return nil
+}
+
+func checkClaims(claims []Claim, version uint64) error {
+	if len(claims) > maxClaims {
+		return fmt.Errorf("%d claims: at most %d", len(claims), maxClaims)
+	}
+	for i, c := range claims {
+		if err := checkPrefix(c.Prefix); err != nil {
+			return err
+		}
+		if c.Since < 1 || c.Since > version {
+			return fmt.Errorf("claim %s since %d in version %d", c.Prefix, c.Since, version)
+		}
+		for _, o := range claims[:i] {
+			if c.Prefix.Overlaps(o.Prefix) {
+				return fmt.Errorf("claims %s and %s overlap", o.Prefix, c.Prefix)
+			}
+		}
+	}
+	return nil
+}
+
+func checkPrefix(p netip.Prefix) error {
+	switch {
+	case !p.IsValid():
+		return errors.New("a claim without a prefix")
+	case p.Addr().Is4In6():
+		return fmt.Errorf("claim %s is an IPv4 address written as IPv6", p)
+	case p != p.Masked():
+		return fmt.Errorf("claim %s has host bits set: want %s", p, p.Masked())
+	}
+	return nil
+}
+
+func checkAddrPort(ap netip.AddrPort) error {
+	a := ap.Addr()
+	switch {
+	case !a.IsValid():
+		return errors.New("no address")
+	case a.Is4In6():
+		return errors.New("an IPv4 address written as IPv6")
+	case a.Zone() != "":
+		return errors.New("a zone means nothing to other nodes")
+	case a.IsUnspecified(), a.IsMulticast(), a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+		return errors.New("not the address of one machine")
+	case ap.Port() == 0:
+		return errors.New("port 0")
+	}
+	return nil
+}
+
+func checkTokens(what string, tokens []string) error {
+	if len(tokens) > maxTokens {
+		return fmt.Errorf("%d of %s: at most %d", len(tokens), what, maxTokens)
+	}
+	for _, t := range tokens {
+		if t == "" || len(t) > maxToken || strings.ContainsFunc(t, notNameRune) {
+			return fmt.Errorf("%s %q: want 1 to %d letters, digits, '-', '_' and '.'", what, shorten(t), maxToken)
+		}
+	}
+	return nil
+}
+
+// notNameRune keeps control characters and spaces out of terminals and labels.
+func notNameRune(r rune) bool {
+	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '_' && r != '.'
+}
+
+// shorten bounds outside text that goes into an error.
+func shorten(s string) string {
+	if len(s) > 40 {
+		return s[:40] + "..."
+	}
+	return s
+}
