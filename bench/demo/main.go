@@ -24,7 +24,7 @@ import (
 	"github.com/weft-net/weft/bench/topo"
 )
 
-// limit bounds the demo, which takes about 25 s.
+// limit bounds the demo, which takes about 13 s.
 const limit = 60 * time.Second
 
 var (
@@ -82,7 +82,7 @@ func run(ctx context.Context, bin string, keep bool) (err error) {
 		return err
 	}
 
-	s := newScreen(os.Stdout)
+	s := newScreen(os.Stdout, wantsColour())
 	s.printf("weft on %d nodes with %d pods each: pod network %s, underlay 198.51.100.0/24\n\n",
 		len(c.members), podsPerNode, podNetwork)
 	storyErr := tell(ctx, s, c)
@@ -151,6 +151,9 @@ func checkRoot() error {
 	}
 	return nil
 }
+
+// wantsColour follows https://no-color.org: any value but the empty one says no.
+func wantsColour() bool { return os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" }
 
 // clearEnvironment removes the variables with which the user may have configured a weftd of
 // their own: they would override the demo's configuration files.

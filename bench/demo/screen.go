@@ -21,14 +21,14 @@ type screen struct {
 	colour   bool
 }
 
-func newScreen(out *os.File) *screen {
+// newScreen shows on out. Colour is used on a terminal only.
+func newScreen(out *os.File, colour bool) *screen {
 	terminal := term.IsTerminal(int(out.Fd()))
 	return &screen{
 		out:      out,
 		started:  time.Now(),
 		terminal: terminal,
-		// https://no-color.org: any value but the empty one.
-		colour: terminal && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb",
+		colour:   terminal && colour,
 	}
 }
 

@@ -19,6 +19,7 @@ const (
 
 // podGateway is the next hop of every pod: an address no interface has, known to the pod by
 // a permanent neighbour entry only. So each pod needs one address, and its node none for it.
+// Immutable.
 var podGateway = netip.MustParseAddr("169.254.1.1")
 
 // A Node is a host: eth0 on the underlay with a default route, which is where weftd looks for

@@ -52,6 +52,7 @@ func (r runID) crashed() (bool, error) {
 	return err == nil && ticks != r.ticks, err
 }
 
+// Immutable. A run, and what is behind it in the name of a namespace.
 var runPattern = regexp.MustCompile(`^weft-([0-9]+)-([0-9]+)-([a-z0-9]+)-([0-9]+)(-[a-z0-9-]+)?$`)
 
 // parseRun takes the run out of the name of a namespace or directory; ok is false if the name

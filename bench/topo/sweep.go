@@ -144,9 +144,12 @@ func killIfInside(pid int, namespaces []os.FileInfo) error {
 	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
 		return fmt.Errorf("kill process %d: %w", pid, err)
 	}
-	const wait = 100 // ms
-	_, err = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, wait)
-	if err != nil && !errors.Is(err, unix.EINTR) {
+	err = ignoringEINTR(func() error {
+		const patience = 100 // ms
+		_, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, patience)
+		return err
+	})
+	if err != nil {
 		return fmt.Errorf("wait for process %d: %w", pid, err)
 	}
 	return nil

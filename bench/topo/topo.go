@@ -44,7 +44,7 @@ const (
 	killTimeout = 10 * time.Second
 )
 
-// The underlay is TEST-NET-2 (RFC 5737), which no real network uses.
+// Immutable. The underlay is TEST-NET-2 (RFC 5737), which no real network uses.
 var (
 	underlayPrefix  = netip.MustParsePrefix("198.51.100.0/24")
 	underlayGateway = netip.MustParseAddr("198.51.100.254")
