@@ -26,9 +26,9 @@ func (c *cli) peersCommand() *cobra.Command {
 their pods, and how much went to and came from them.
 
 States: up; grace (does not answer, its routes are kept for a moment); down (its
-routes are withdrawn); refused (what it claims cannot be right) and fenced (it
-lost a conflict over its pod CIDR), both with a reason; unclaimed (it has no pod
-CIDR); replaced (another machine has its address now); left (it said so).`,
+routes are withdrawn); refused (what it claims is another node's, or cannot be
+right; the reason says which); replaced (another machine has its address now);
+left (it said so).`,
 		Example: `  weft peers
   weft peers --watch
   weft peers --json | jq '.peers[] | select(.state != "up")'`,

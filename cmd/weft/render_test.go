@@ -139,7 +139,7 @@ node3     bbbbbbbb  refused                          10.244.2.0/24              
 		}
 	}
 	for state, want := range map[string]colour{
-		control.PeerDown: red, control.PeerFenced: red, control.PeerUnclaimed: yellow, control.PeerLeft: dim, control.PeerReplaced: dim, "new": red,
+		control.PeerDown: red, control.PeerRefused: red, control.PeerGrace: yellow, control.PeerLeft: dim, control.PeerReplaced: dim, "new": red,
 	} {
 		if got := stateColour(state); got != want {
 			t.Errorf("%s is shown in colour %q, want %q", state, got, want)

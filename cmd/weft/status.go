@@ -35,7 +35,7 @@ func stateColour(state string) colour {
 	switch state {
 	case control.StateReady, control.PeerUp:
 		return green
-	case control.StateStarting, control.StateLeaving, control.PeerGrace, control.PeerUnclaimed:
+	case control.StateStarting, control.StateLeaving, control.PeerGrace:
 		return yellow
 	case control.PeerLeft, control.PeerReplaced: // as it should be
 		return dim

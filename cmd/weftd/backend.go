@@ -40,11 +40,13 @@ func (d *daemon) Status() control.Status {
 		Peers:    control.PeerCount{Known: len(view.Members)},
 		Warnings: slices.Clone(d.warnings),
 	}
-	switch view.Self.State {
-	case membership.StateFenced:
-		s.State = control.StateFenced
-	case membership.StateLeft:
+	switch {
+	case view.Self.State == membership.StateLeft:
 		s.State = control.StateLeaving
+	case !d.joined.Load():
+		s.State, s.Reason = control.StateStarting, "looking for the other nodes"
+	case view.Self.State == membership.StateFenced:
+		s.State = control.StateFenced
 	}
 	for _, m := range view.Members {
 		if m.State == membership.StateUp {

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -41,8 +42,8 @@ const (
 // errLeft ends the daemon after `weft leave`, and is no failure.
 var errLeft = errors.New("left the pod network")
 
-// daemon is one running node. Its fields are set by assemble and join, and not
-// changed after that.
+// daemon is one running node. Its fields are set by assemble, and not changed
+// after that.
 type daemon struct {
 	config   *config.Config
 	log      *slog.Logger
@@ -62,6 +63,8 @@ type daemon struct {
 
 	owned []func() error // what close undoes, in the order it was made
 
+	joined atomic.Bool // the node has its block, and carries packets
+
 	// leave ends the daemon with errLeft.
 	leave context.CancelCauseFunc
 }
@@ -79,17 +82,7 @@ func run(ctx context.Context, c *config.Config, log *slog.Logger) (err error) {
 	if err := d.assemble(); err != nil {
 		return err
 	}
-	if err := d.join(ctx); err != nil {
-		if ctx.Err() != nil {
-			return nil
-		}
-		return err
-	}
-	if err := d.serve(ctx); !errors.Is(err, errLeft) {
-		return err
-	}
-	log.Info("left the pod network; the daemon ends")
-	return nil
+	return d.serve(ctx)
 }
 
 // own has close call undo, after all that is owned later.
@@ -206,6 +199,48 @@ func (d *daemon) openMembership(key []byte) error {
 	return nil
 }
 
+// serve runs the daemon's parts until one fails or ctx is done, and waits for
+// all. The control API answers from the start, so that a node that is still
+// looking for others can be asked.
+func (d *daemon) serve(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	server := &http.Server{Handler: control.Handler(d), ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 30 * time.Second}
+	group.Go(func() error {
+		if err := server.Serve(d.listener); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serve the control API: %w", err)
+		}
+		return nil
+	})
+	group.Go(func() error {
+		<-ctx.Done()
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
+		defer cancel()
+		if err := server.Shutdown(last); err != nil {
+			return server.Close()
+		}
+		return nil
+	})
+	group.Go(func() error {
+		if err := d.join(ctx); err != nil {
+			return err
+		}
+		d.joined.Store(true)
+		group.Go(func() error { return d.engine.Run(ctx) })
+		group.Go(func() error { return d.gossip.Run(ctx) })
+		group.Go(func() error { return d.reconcile(ctx) })
+		return nil
+	})
+	err := group.Wait()
+	switch {
+	case errors.Is(context.Cause(ctx), errLeft):
+		d.log.Info("left the pod network; the daemon ends")
+		return nil
+	case errors.Is(err, context.Canceled): // told to stop while it looked for others
+		return nil
+	}
+	return err
+}
+
 // join meets the other nodes, as far as any can be found, and then takes this
 // node's block, unless it is somebody else's.
 func (d *daemon) join(ctx context.Context) error {
@@ -248,33 +283,4 @@ func (d *daemon) hostState() host.State {
 			{Prefix: d.config.PodCIDR, Unreachable: true},
 		},
 	}
-}
-
-// serve runs the daemon's parts until one fails or ctx is done, and waits for all.
-func (d *daemon) serve(ctx context.Context) error {
-	group, ctx := errgroup.WithContext(ctx)
-	server := &http.Server{Handler: control.Handler(d), ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 30 * time.Second}
-	group.Go(func() error { return d.engine.Run(ctx) })
-	group.Go(func() error { return d.gossip.Run(ctx) })
-	group.Go(func() error { return d.reconcile(ctx) })
-	group.Go(func() error {
-		if err := server.Serve(d.listener); !errors.Is(err, http.ErrServerClosed) {
-			return fmt.Errorf("serve the control API: %w", err)
-		}
-		return nil
-	})
-	group.Go(func() error {
-		<-ctx.Done()
-		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
-		defer cancel()
-		if err := server.Shutdown(last); err != nil {
-			return server.Close()
-		}
-		return nil
-	})
-	err := group.Wait()
-	if errors.Is(context.Cause(ctx), errLeft) {
-		return errLeft
-	}
-	return err
 }

@@ -36,14 +36,12 @@ const (
 
 // States of a peer.
 const (
-	PeerUp        = "up"
-	PeerGrace     = "grace"     // does not answer; its routes are kept for the grace period
-	PeerDown      = "down"      // its routes are withdrawn
-	PeerRefused   = "refused"   // what it claims cannot be accepted: see Peer.Reason
-	PeerFenced    = "fenced"    // lost a conflict over its pod CIDR: see Peer.Reason
-	PeerUnclaimed = "unclaimed" // claims no pod CIDR
-	PeerReplaced  = "replaced"  // another machine has its underlay address now
-	PeerLeft      = "left"      // announced its departure
+	PeerUp       = "up"
+	PeerGrace    = "grace"    // does not answer; its routes are kept for the grace period
+	PeerDown     = "down"     // its routes are withdrawn
+	PeerRefused  = "refused"  // what it claims is another's, or cannot be right: see Peer.Reason
+	PeerReplaced = "replaced" // another machine has its underlay address now
+	PeerLeft     = "left"     // announced its departure
 )
 
 // Status is the state of a daemon at one moment. Addresses and prefixes that are not known yet are zero, ""
