@@ -159,21 +159,21 @@ func openCapture(t *testing.T, link netlink.Link) (fd int) {
 	return fd
 }
 
-// A device that takes less than a packet a second leaves Send waiting for room.
+// A device slower than the socket is given datagrams leaves Send waiting for room.
 func TestCloseEndsSend(t *testing.T) {
 	lo := enterNamespace(t, 1500)
 	slow := &netlink.Tbf{
 		QdiscAttrs: netlink.QdiscAttrs{LinkIndex: lo.Attrs().Index, Handle: netlink.MakeHandle(1, 0), Parent: netlink.HANDLE_ROOT},
-		Rate:       1000,      // bytes a second
-		Buffer:     2e9 / 64,  // two seconds of that, in ticks of 64 ns: the largest packet
+		Rate:       1e6,       // bytes a second
+		Buffer:     2e6 / 64,  // 2 ms of that, in ticks of 64 ns: the largest packet
 		Limit:      100 << 20, // bytes, more than a socket has room for: the device drops nothing
 	}
 	if err := netlink.QdiscAdd(slow); err != nil {
 		t.Fatal(err)
 	}
-	// What waits in the queue would keep the closed socket, and that the
-	// namespace, for hours; and the ICMP errors to it would fill up the one ICMP
-	// socket that all namespaces of the machine share.
+	// What waits in the queue keeps the closed socket, and that the namespace;
+	// and the ICMP errors to it fill up the ICMP socket that all namespaces of
+	// the machine share. Without this, for as long as the queue takes to drain.
 	defer func() {
 		if err := netlink.QdiscDel(slow); err != nil {
 			t.Error(err)

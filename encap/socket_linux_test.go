@@ -173,6 +173,28 @@ func TestSendSaysWhichDatagramWasRefused(t *testing.T) {
 	}
 }
 
+// A node that is down answers with ICMP, which anyone can forge: it is no error
+// of the socket.
+func TestUnreachablePeerHarmsNothing(t *testing.T) {
+	for _, addr := range loopbacks {
+		a, b, down := listen(t, addr), listen(t, addr), listen(t, addr)
+		nobody := down.Addr()
+		if err := down.Close(); err != nil {
+			t.Fatal(err)
+		}
+		for range 10 {
+			msgs := []Message{{Buf: []byte("datagram"), Addr: b.Addr()}, {Buf: []byte("lost"), Addr: nobody}}
+			send(t, a, msgs)
+			if msgs[0].Err != nil || msgs[1].Err != nil {
+				t.Errorf("%s: %v, %v", addr, msgs[0].Err, msgs[1].Err)
+			}
+			receive(t, b, 1, 1, 100)
+			send(t, b, []Message{{Buf: []byte("reply"), Addr: a.Addr()}})
+			receive(t, a, 1, 1, 100)
+		}
+	}
+}
+
 func TestSendAndRecvAllocateNothing(t *testing.T) {
 	for _, addr := range loopbacks {
 		a, b := listen(t, addr), listen(t, addr)

@@ -51,19 +51,20 @@ func TestKernelKeepsToGSOMaxSegs(t *testing.T) {
 	must(t, err)
 	defer listener.Close()
 
-	var wait sync.WaitGroup
+	var joins, sender sync.WaitGroup
 	largest := 0
-	wait.Go(func() { largest = join(tun2, tun1) })
-	wait.Go(func() { join(tun1, tun2) })
-	wait.Go(func() { // the receiving node answers, so that its packets are the ones that are measured
+	joins.Go(func() { largest = join(tun2, tun1) })
+	joins.Go(func() { join(tun1, tun2) })
+	sender.Go(func() {
 		c, err := listener.Accept()
 		if err != nil {
 			return
 		}
+		defer c.Close()
+		_ = c.SetDeadline(time.Now().Add(20 * time.Second))
 		_, _ = c.Write(make([]byte, total)) // an error shows as a short read below
 		_ = c.(*net.TCPConn).CloseWrite()
-		_, _ = io.Copy(io.Discard, c) // until the other side has read all and reset
-		c.Close()
+		_, _ = io.Copy(io.Discard, c) // until the reset
 	})
 
 	must(t, netns.Set(ns1))
@@ -76,12 +77,13 @@ func TestKernelKeepsToGSOMaxSegs(t *testing.T) {
 	if n != total || err != nil {
 		t.Errorf("received %d of %d octets: %v", n, total, err)
 	}
-	must(t, c.(*net.TCPConn).SetLinger(0)) // a reset, so that no closing connection outlives the test
+	must(t, c.(*net.TCPConn).SetLinger(0)) // a reset, so that no closing connection keeps its namespace
 	c.Close()
+	listener.Close()
+	sender.Wait()
 	tun1.Close()
 	tun2.Close()
-	listener.Close()
-	wait.Wait()
+	joins.Wait()
 	if largest > gsoMaxSegs || largest < gsoMaxSegs/2 {
 		t.Errorf("the largest superpacket stands for %d segments, want close to %d and no more", largest, gsoMaxSegs)
 	}
