@@ -21,15 +21,15 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: go ## static binaries in bin/
-	@go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/weftd ./cmd/weft
+	@go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/ ./cmd/weftd ./cmd/weft
 	@echo "built bin/weftd and bin/weft"
 
 demo: root need-demo build ## three nodes on this machine, shown at work; KEEP=1 leaves them running
-	@go build -o bin/weft-demo ./bench/demo
+	@go build -buildvcs=false -o bin/weft-demo ./bench/demo
 	@bin/weft-demo -bin bin $(if $(KEEP),-keep)
 
 demo-down: go root ## take down what `make demo KEEP=1` left running
-	@go build -o bin/weft-demo ./bench/demo
+	@go build -buildvcs=false -o bin/weft-demo ./bench/demo
 	@bin/weft-demo -down
 
 test: lint race netns partition ## everything CI runs; the four can be run alone
