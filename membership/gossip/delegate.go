@@ -3,6 +3,7 @@ package gossip
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"time"
 
@@ -20,7 +21,7 @@ type delegate struct{ g *Gossip }
 func (d *delegate) NodeMeta(int) []byte { return nil }
 
 // NotifyMsg takes a broadcast.
-func (d *delegate) NotifyMsg(b []byte) { d.g.receive(b, true) }
+func (d *delegate) NotifyMsg(b []byte) { d.g.receive(b, math.MaxInt) }
 
 // GetBroadcasts hands out queued records.
 func (d *delegate) GetBroadcasts(overhead, limit int) [][]byte {
@@ -32,22 +33,27 @@ func (d *delegate) LocalState(bool) []byte {
 	return membership.AppendMessage(nil, d.g.store.Envelopes()...)
 }
 
-// relayFirst bounds what a node relays of its first exchange: with a large cluster
-// it learns what everyone else knows.
+// relayFirst bounds the first exchange that is relayed: from a large cluster a node
+// learns what everyone else knows.
 const relayFirst = 64
 
 // MergeRemoteState takes the other half. What is news here may be news to our side
 // of a healed partition, so it is relayed.
 func (d *delegate) MergeRemoteState(b []byte, _ bool) {
-	first := !d.g.joined.Swap(true)
-	d.g.receive(b, !first || len(b) < relayFirst*membership.MaxEnvelope)
+	if first := !d.g.joined.Swap(true); first {
+		d.g.receive(b, relayFirst)
+		return
+	}
+	d.g.receive(b, math.MaxInt)
 }
 
 // maxRejects is after how many refused records the rest of a message is dropped:
 // each costs a signature check.
 const maxRejects = 16
 
-func (g *Gossip) receive(b []byte, relay bool) {
+// receive merges the records of one message, and relays those that were news unless
+// the message has more than relayMax.
+func (g *Gossip) receive(b []byte, relayMax int) {
 	envs, err := membership.ParseMessage(b)
 	if err != nil {
 		g.reject(err)
@@ -62,7 +68,7 @@ func (g *Gossip) receive(b []byte, relay bool) {
 				return
 			}
 		}
-		if changed && relay {
+		if changed && len(envs) <= relayMax {
 			g.queue.QueueBroadcast(&broadcast{id: e.Signer, msg: membership.AppendMessage(nil, e)})
 		}
 	}
@@ -95,12 +101,7 @@ func (b *broadcast) Invalidates(other memberlist.Broadcast) bool {
 }
 
 // Finished is called when it was sent often enough, or displaced.
-func (b *broadcast) Finished() {
-	select {
-	case b.done <- struct{}{}:
-	default:
-	}
-}
+func (b *broadcast) Finished() { signal(b.done) }
 
 // NotifyAlive refuses nodes that are not ours to know.
 func (d *delegate) NotifyAlive(n *memberlist.Node) error {
@@ -132,16 +133,23 @@ func (g *Gossip) setAlive(n *memberlist.Node, alive bool) {
 	default:
 	}
 	if alive {
-		g.peers[id] = nodeAddr(n)
+		if g.peers[id] = nodeAddr(n); len(g.peers) == 1 {
+			signal(g.met)
+		}
 	} else {
 		delete(g.peers, id)
-		select {
-		case g.died <- struct{}{}:
-		default:
-		}
+		signal(g.died)
 	}
 	g.alive.Store(int64(len(g.peers)))
 	g.store.SetAlive(id, alive, time.Now())
+}
+
+// signal leaves a token in a channel of capacity 1.
+func signal(ch chan<- struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
 }
 
 // NotifyConflict says that one node ID was seen at two addresses. It happens for a

@@ -20,18 +20,21 @@
 // memberlist's node name is the node ID; its metadata is empty. Its join and leave
 // events become Store.SetAlive, whether a node died or left: only the record tells.
 // Records travel as broadcasts, relayed by every node to which they were news, and
-// all of them in each full exchange (push/pull), on joining and every 30 s.
+// all of them in each full exchange (push/pull): on joining, 1 s after that, and
+// every 30 s.
 //
 // # How long a dead node is routed
 //
 // With a grace period of 5 s it is gone within 15 s:
 //
 //	until somebody probes it     0.5 s on average, below 3 s
-//	the probe fails              0.5 s, 1 s when this node itself is impaired
-//	suspicion                    1.5 s to 10 nodes, 3 s to 100, 4.5 s to 1,000; at most twice
-//	                             that, when no second node confirms it
+//	the probe fails              0.5 s; 1 s where the prober itself is impaired
+//	suspicion                    1.5 s up to 10 nodes, 3 s at 100, 4.5 s at 1,000
 //	the news spreads             0.5 s
 //	grace                        5 s
+//
+// that is 11 s up to 10 nodes and 14 s at 1,000. Suspicion lasts at most twice as
+// long where no second node confirms it.
 //
 // # Never stuck
 //

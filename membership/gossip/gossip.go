@@ -27,7 +27,8 @@ type Config struct {
 	// be the same on all nodes: this node's own address in it is passed over.
 	Join []string
 	// Key encrypts everything: 16 or 32 bytes. Without one anybody may join.
-	Key    []byte
+	Key []byte
+	// Logger must be set.
 	Logger *slog.Logger
 
 	timing *timing // for tests: nil means defaultTiming
@@ -45,6 +46,7 @@ type timing struct {
 	redialPerMember, idleMax time.Duration
 	leave                    time.Duration // for each half of Leave
 	republish                time.Duration // least time between two Refreshes
+	second                   time.Duration // from the first contact to a second exchange
 }
 
 func defaultTiming() *timing {
@@ -63,6 +65,7 @@ func defaultTiming() *timing {
 		idleMax:         30 * time.Second,
 		leave:           3 * time.Second,
 		republish:       time.Second,
+		second:          time.Second,
 	}
 }
 
@@ -93,6 +96,7 @@ type Gossip struct {
 	conflicts  atomic.Uint64
 	joined     atomic.Bool   // a full exchange took place
 	died       chan struct{} // capacity 1: a member died
+	met        chan struct{} // capacity 1: after nobody, somebody is alive
 
 	life   sync.Mutex // held by Leave and Close: memberlist panics on Leave after Shutdown
 	closed chan struct{}
@@ -124,6 +128,7 @@ func New(c Config) (*Gossip, error) {
 		peers:    make(map[membership.ID]netip.AddrPort),
 		rejected: make(map[string]uint64),
 		died:     make(chan struct{}, 1),
+		met:      make(chan struct{}, 1),
 		closed:   make(chan struct{}),
 	}
 	if g.join, err = parseNames(c.Join, t.addr.Port()); err != nil {

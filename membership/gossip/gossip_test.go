@@ -1,6 +1,7 @@
 package gossip
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"slices"
@@ -87,32 +88,36 @@ func TestSyncAlone(t *testing.T) {
 }
 
 func TestRestart(t *testing.T) {
-	a := start(t, 1, Config{})
-	b := start(t, 2, Config{Join: joining(a)})
+	timing := fast()
+	timing.forget = time.Hour // else the old address is forgotten before it is in the way
+	a := start(t, 1, Config{timing: timing})
+	b := start(t, 2, Config{timing: timing, Join: joining(a)})
 	eventually(t, "they meet", func() bool { return allRoute(a, b) })
-	for name, addr := range map[string]Config{
-		"same address": {Addr: b.gossip.Addr(), Store: b.store},
-		"new address":  {Store: b.store}, // taken before the old one is seen dead
+	for _, c := range []Config{
+		{timing: timing, Store: b.store, Addr: b.gossip.Addr()},
+		{timing: timing, Store: b.store}, // a new port, taken before the old one is seen dead
 	} {
 		b.stop()
-		addr.Join = joining(a)
-		b = startAs(t, 2, addr, b.id)
-		eventually(t, "restarted at the "+name, func() bool {
-			m, _ := a.sees(b)
-			return allRoute(a, b) && m.Gossip == b.gossip.Addr()
+		c.Join = joining(a)
+		b = startAs(t, 2, c, b.id)
+		eventually(t, "the restarted node is reached at its address", func() bool {
+			return allRoute(a, b) && a.reaches(b)
 		})
 	}
 }
 
 // An island that memberlist has long forgotten is found again, though no join name
-// leads there.
+// leads to anybody.
 func TestPartitionHeals(t *testing.T) {
 	net := &cable{}
-	a := start(t, 1, Config{wrap: net.wrap})
-	b := start(t, 2, Config{wrap: net.wrap, Join: joining(a)})
-	c := start(t, 3, Config{wrap: net.wrap, Join: joining(a)})
-	d := start(t, 4, Config{wrap: net.wrap, Join: joining(a)})
-	eventually(t, "all route all", func() bool { return allRoute(a, b, c, d) })
+	seed := start(t, 9, Config{wrap: net.wrap})
+	join := Config{wrap: net.wrap, Join: joining(seed)}
+	a, b, c, d := start(t, 1, join), start(t, 2, join), start(t, 3, join), start(t, 4, join)
+	eventually(t, "all route all", func() bool { return allRoute(seed, a, b, c, d) })
+	if err := seed.gossip.Leave(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	seed.stop()
 
 	net.cut(c, d)
 	for _, pair := range [][2]*node{{a, c}, {b, d}, {c, a}, {d, b}} {
@@ -132,11 +137,41 @@ func TestPartitionHeals(t *testing.T) {
 
 	net.cut()
 	eventually(t, "all route all again", func() bool { return allRoute(a, b, c, d) })
-	eventually(t, "the news crosses", func() bool {
-		x, _ := c.sees(b)
-		y, _ := a.sees(d)
-		return x.MTU == 1300 && y.MTU == 1301
-	})
+	for _, pair := range [][2]*node{{c, b}, {d, b}, {a, d}, {b, d}} {
+		eventually(t, "the news crosses", func() bool {
+			m, _ := pair[0].sees(pair[1])
+			return m.MTU != 1400
+		})
+	}
+}
+
+// A death ends the idle time: the member is dialled at once.
+func TestDeathIsFollowedByDials(t *testing.T) {
+	timing := fast()
+	timing.idleMax = time.Hour
+	a := start(t, 1, Config{timing: timing})
+	b := start(t, 2, Config{Join: joining(a)})
+	eventually(t, "they meet", func() bool { return allRoute(a, b) })
+	b.stop()
+	eventually(t, "a dials b", func() bool { return a.gossip.Stats().Redials > 1 })
+}
+
+// What was sent past a joiner reaches it by a second exchange.
+func TestSecondExchange(t *testing.T) {
+	a := start(t, 1, Config{})
+	b := launch(t, 2, Config{Join: joining(a)}, newIdentity(t))
+	if err := b.gossip.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c := &node{t: t, n: 3, id: newIdentity(t), gossip: a.gossip}
+	c.store = memoryStore(c.id)
+	c.publish(1400)
+	own, _ := c.store.Own()
+	if _, err := a.store.Merge(own); err != nil { // merged by hand, it is not broadcast
+		t.Fatal(err)
+	}
+	b.run()
+	eventually(t, "b knows c", func() bool { _, ok := b.sees(c); return ok })
 }
 
 func TestLeave(t *testing.T) {
@@ -151,13 +186,13 @@ func TestLeave(t *testing.T) {
 		eventually(t, "b has left", func() bool { return n.state(b) == membership.StateLeft })
 	}
 	b.stop()
-	redials := a.gossip.Stats().Redials
+	eventually(t, "b is gone", func() bool { m, _ := a.sees(b); return !m.Alive })
+	if addrs, known := a.gossip.missing(); len(addrs) != 0 || known != 1 {
+		t.Fatalf("a misses %v of %d: what left is not dialled", addrs, known)
+	}
 	d := start(t, 4, Config{Join: joining(a)})
 	if err := d.store.Claim(d.prefix(), b.prefix()); err != nil {
 		t.Fatalf("what b released: %v", err)
-	}
-	if got := a.gossip.Stats().Redials; got != redials {
-		t.Fatalf("%d dials to a node that left", got-redials)
 	}
 	if err := b.gossip.Leave(t.Context()); err == nil {
 		t.Fatal("left after Close")
@@ -228,6 +263,18 @@ func TestCloseInterruptsDials(t *testing.T) {
 	}
 }
 
+// A machine that joins through an address it does not know to be its own.
+func TestAnswerOfOneself(t *testing.T) {
+	n := launch(t, 1, Config{}, newIdentity(t))
+	var err error
+	if n.gossip.join, err = parseNames([]string{forward(t, n.gossip.Addr().String())}, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.gossip.Sync(t.Context()); !errors.Is(err, errSelf) || !errors.Is(err, ErrNoAnswer) {
+		t.Fatalf("Sync: %v", err)
+	}
+}
+
 func TestSyncIsBounded(t *testing.T) {
 	n := launch(t, 1, Config{Join: []string{listenSilent(t)}}, newIdentity(t))
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
@@ -258,5 +305,70 @@ func TestBadRecordsAreCounted(t *testing.T) {
 	})
 	if !allRoute(a, b) {
 		t.Fatal("a forged record changed the view")
+	}
+}
+
+// What was news is relayed byte for byte; what was not, or was refused, is not; nor
+// is what a joiner learns of a large cluster.
+func TestRelay(t *testing.T) {
+	n := launch(t, 1, Config{}, newIdentity(t))
+	other := &node{t: t, n: 2, store: memoryStore(newIdentity(t)), gossip: n.gossip}
+	other.publish(1400)
+	own, _ := other.store.Own()
+	msg := membership.AppendMessage(nil, own)
+	forged := own
+	forged.Signature[0] ^= 1
+	forged.Payload = append([]byte(" "), own.Payload...)
+
+	n.gossip.receive(membership.AppendMessage(nil, forged), 1)
+	if n.gossip.queue.NumQueued() != 0 {
+		t.Fatal("a forged record is relayed")
+	}
+	n.gossip.receive(msg, 1)
+	n.gossip.receive(msg, 1)
+	if got := n.gossip.queue.GetBroadcasts(3, 1366); len(got) != 1 || !bytes.Equal(got[0], msg) {
+		t.Fatalf("relayed %q; want %q", got, msg)
+	}
+	sent := 0
+	for len(n.gossip.queue.GetBroadcasts(3, 1366)) > 0 {
+		sent++
+	}
+	if sent < 3 {
+		t.Fatalf("repeated %d times", sent)
+	}
+	n.gossip.receive(msg, 1)
+	if n.gossip.queue.NumQueued() != 0 {
+		t.Fatal("old news is relayed")
+	}
+
+	first := membership.AppendMessage(nil)
+	for i := range relayFirst + 1 {
+		peer := &node{t: t, n: i, store: memoryStore(newIdentity(t)), gossip: n.gossip}
+		peer.publish(1400)
+		e, _ := peer.store.Own()
+		first = append(first, membership.AppendMessage(nil, e)[1:]...)
+	}
+	(&delegate{n.gossip}).MergeRemoteState(first, true)
+	if len(n.store.Envelopes()) != relayFirst+2 || n.gossip.queue.NumQueued() != 0 {
+		t.Fatalf("%d records, %d relayed", len(n.store.Envelopes()), n.gossip.queue.NumQueued())
+	}
+	other.publish(1300)
+	own, _ = other.store.Own()
+	(&delegate{n.gossip}).MergeRemoteState(membership.AppendMessage(nil, own), true)
+	if n.gossip.queue.NumQueued() != 1 {
+		t.Fatal("news of a later exchange is not relayed")
+	}
+}
+
+// The largest valid record fits one packet beside memberlist's framing.
+func TestLargestRecordIsBroadcast(t *testing.T) {
+	n := launch(t, 1, Config{}, newIdentity(t))
+	msg := membership.AppendMessage(nil, membership.Envelope{Payload: make([]byte, membership.MaxEnvelope-96)})
+	n.gossip.queue.QueueBroadcast(&broadcast{msg: msg})
+	conf := n.gossip.memberlistConfig(Config{Key: testKey}, nil)
+	// As in memberlist's gossip(): the packet less compound header (2) and encryption
+	// (29); compound (2) and user message (1) overhead for each message.
+	if got := n.gossip.queue.GetBroadcasts(3, conf.UDPBufferSize-2-29); len(got) != 1 {
+		t.Fatalf("a message of %d bytes does not fit", len(msg))
 	}
 }

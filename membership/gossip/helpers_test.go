@@ -37,6 +37,7 @@ func fast() *timing {
 		idleMax:      300 * time.Millisecond,
 		leave:        3 * time.Second,
 		republish:    20 * time.Millisecond,
+		second:       100 * time.Millisecond,
 	}
 }
 
@@ -164,6 +165,13 @@ func (nd *node) state(other *node) membership.State {
 func (nd *node) routes(other *node) bool {
 	m, _ := nd.sees(other)
 	return m.State == membership.StateUp && len(m.Prefixes) == 1 && m.Prefixes[0] == other.prefix()
+}
+
+// reaches says whether nd's memberlist has other alive, at its present address.
+func (nd *node) reaches(other *node) bool {
+	nd.gossip.mu.Lock()
+	defer nd.gossip.mu.Unlock()
+	return nd.gossip.peers[other.id.ID] == other.gossip.Addr()
 }
 
 // remembers returns how many nodes memberlist itself still holds.

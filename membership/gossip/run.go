@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"time"
 
 	"github.com/weft-net/weft/membership"
@@ -24,6 +25,7 @@ func (g *Gossip) Run(ctx context.Context) error {
 	redial := time.NewTimer(jitter(delay))
 	defer redial.Stop()
 	var round <-chan outcome // of the dials under way
+	var second <-chan time.Time
 
 	for {
 		select {
@@ -39,6 +41,11 @@ func (g *Gossip) Run(ctx context.Context) error {
 				due.Reset(refresh.wait(time.Now()))
 			}
 			g.announce()
+		case <-g.met:
+			second = time.After(g.timing.second)
+		case <-second:
+			second = nil
+			g.start(g.exchangeAgain)
 		case <-g.died:
 			if delay = g.timing.redialMin; round == nil {
 				redial.Reset(jitter(delay))
@@ -103,6 +110,25 @@ func (r *refresher) run(now time.Time) (again bool) {
 	}
 	r.last = now
 	return err != nil
+}
+
+// exchangeAgain does a full exchange with some live member. What was broadcast while
+// this node joined could miss it: sent after the exchange with its first contact, and
+// for the last time before its sender knew this node. The periodic exchange would
+// find it up to 30 s later.
+func (g *Gossip) exchangeAgain() {
+	g.mu.Lock()
+	var addr netip.AddrPort
+	for _, addr = range g.peers { // in random order
+		break
+	}
+	g.mu.Unlock()
+	if !addr.IsValid() {
+		return
+	}
+	if err := g.exchange(addr); err != nil {
+		g.log.Debug("the second exchange failed", "error", err)
+	}
 }
 
 // outcome is what one round of dials came to.

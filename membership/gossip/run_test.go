@@ -53,24 +53,8 @@ func TestRefreshSlowsDown(t *testing.T) {
 	if r.run(now) || r.wait(now) != 0 {
 		t.Fatal("waits although it published nothing")
 	}
-	outbid := func() {
-		t.Helper()
-		own, _ := store.Own()
-		rec, err := membership.Open(own)
-		if err != nil {
-			t.Fatal(err)
-		}
-		rec.Version += 10
-		e, err := membership.Seal(id, rec)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := store.Merge(e); err != nil {
-			t.Fatal(err)
-		}
-	}
 	for _, want := range []time.Duration{1, 2, 4, 8, 16, 32, 64, 64} {
-		outbid()
+		outbid(t, store, id)
 		now = now.Add(r.wait(now))
 		if r.run(now) {
 			t.Fatal("asks to be called again")
@@ -80,7 +64,7 @@ func TestRefreshSlowsDown(t *testing.T) {
 		}
 	}
 	now = now.Add(time.Hour)
-	outbid()
+	outbid(t, store, id)
 	if r.run(now); r.wait(now) != time.Second {
 		t.Fatalf("waits %s after a quiet hour", r.wait(now))
 	}
@@ -97,19 +81,7 @@ func TestRefreshIsRetried(t *testing.T) {
 	})
 	g := &Gossip{store: store, timing: defaultTiming(), log: slog.New(slog.DiscardHandler), warnings: newThrottle(time.Hour)}
 	(&node{t: t, n: 1, id: id, store: store, gossip: &Gossip{}}).publish(1400)
-	own, _ := store.Own()
-	rec, err := membership.Open(own)
-	if err != nil {
-		t.Fatal(err)
-	}
-	rec.Version += 10
-	e, err := membership.Seal(id, rec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := store.Merge(e); err != nil {
-		t.Fatal(err)
-	}
+	outbid(t, store, id)
 	full = true
 	r := &refresher{g: g}
 	now := time.Unix(1, 0)
@@ -122,5 +94,23 @@ func TestRefreshIsRetried(t *testing.T) {
 	full = false
 	if r.run(now.Add(time.Second)) {
 		t.Fatal("asks to be called again")
+	}
+}
+
+// outbid merges a newer record of the store's own ID.
+func outbid(t *testing.T, store *membership.Store, id membership.Identity) {
+	t.Helper()
+	own, _ := store.Own()
+	rec, err := membership.Open(own)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec.Version += 10
+	e, err := membership.Seal(id, rec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := store.Merge(e); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -5,9 +5,12 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // listenSilent accepts streams and never answers.
@@ -87,15 +90,104 @@ func TestInboundStreamsAreBounded(t *testing.T) {
 	}
 	over := dialTo(t, tr)
 	defer over.Close()
-	if _, err := over.Read(make([]byte, 1)); err == nil {
-		t.Fatal("one more was served")
+	if err := over.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := over.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatalf("one more is served: %v", err)
 	}
 	for range 2 { // closing twice frees one place
 		_ = served[0].Close()
 	}
 	again := dialTo(t, tr)
 	defer again.Close()
-	_ = (<-tr.StreamCh()).Close()
+	<-tr.StreamCh()
+	if tr.total != maxPerHost || len(tr.conns) != maxPerHost {
+		t.Fatalf("%d counted, %d open; want %d", tr.total, len(tr.conns), maxPerHost)
+	}
+}
+
+// A dial that the other side leaves without an answer ends with Shutdown.
+func TestShutdownInterruptsConnecting(t *testing.T) {
+	tr, err := listen(netip.MustParseAddrPort("127.0.0.1:0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	full := listenFull(t)
+	failed := make(chan error, 1)
+	go func() {
+		_, err := tr.DialTimeout(full, time.Hour)
+		failed <- err
+	}()
+	if err := tr.Shutdown(); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-failed:
+		if err == nil {
+			t.Fatal("connected")
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("still connecting")
+	}
+}
+
+// listenFull returns a port whose backlog is full: the kernel drops what connects.
+func listenFull(t *testing.T) string {
+	t.Helper()
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = syscall.Close(fd) })
+	if err := errors.Join(syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}), syscall.Listen(fd, 0)); err != nil {
+		t.Fatal(err)
+	}
+	sa, err := syscall.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(sa.(*syscall.SockaddrInet4).Port)).String()
+	for range 10 {
+		c, err := net.DialTimeout("tcp", addr, 200*time.Millisecond)
+		if err != nil {
+			return addr
+		}
+		t.Cleanup(func() { _ = c.Close() })
+	}
+	t.Fatal("the backlog does not fill")
+	return ""
+}
+
+// forward returns an address whose streams lead to another.
+func forward(t *testing.T, to string) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	t.Cleanup(func() { _ = l.Close(); wg.Wait() })
+	wg.Go(func() {
+		for {
+			in, err := l.Accept()
+			if err != nil {
+				return
+			}
+			out, err := net.Dial("tcp", to)
+			if err != nil {
+				_ = in.Close()
+				continue
+			}
+			for _, pair := range [][2]net.Conn{{in, out}, {out, in}} {
+				wg.Go(func() {
+					_, _ = io.Copy(pair[0], pair[1])
+					_, _ = in.Close(), out.Close()
+				})
+			}
+		}
+	})
+	return l.Addr().String()
 }
 
 func dialTo(t *testing.T, tr *transport) net.Conn {
