@@ -38,8 +38,8 @@
 // Everything follows from the set of newest records alone, so that all nodes
 // which hold the same set agree, in whatever order it reached them:
 //
-//  1. An underlay endpoint belongs to one machine: of two records that name one
-//     endpoint the higher Version replaces the other (ties: the lower ID). The
+//  1. An underlay address belongs to one machine: of two records with one address
+//     among their endpoints the higher Version replaces the other (ties: the lower ID). The
 //     replaced record's claims are released. So a machine that was reinstalled
 //     and lost its key takes its block back.
 //  2. A record that left releases its claims. One that claims outside the pod
@@ -65,7 +65,7 @@
 // for the source to call it on each notification, and to limit its rate: two
 // machines with one key (a clone) outbid each other for as long as both live. The
 // cases: a record of our own ID that is newer than ours (a restored backup, a lost
-// state file), a dead node's newer record that names our endpoint, and a
+// state file), a dead node's newer record that names our address, and a
 // provisional claim at first contact.
 //
 // # Sources

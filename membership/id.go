@@ -15,7 +15,7 @@ import (
 	"path/filepath"
 )
 
-// idText is lower case because the ID is typed in shells and compared by eye.
+// Immutable. idText is lower case because the ID is typed in shells and compared by eye.
 var idText = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
 
 const idTextLen = 52

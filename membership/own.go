@@ -14,22 +14,22 @@ var ErrOutside = errors.New("outside the pod network")
 var ErrUnpublished = errors.New("this node has not published what it is")
 
 // ConflictError says that another node stands in the way of what this one wanted
-// to publish: a claim that would be lost to it, or an endpoint that it uses while
+// to publish: a claim that would be lost to it, or an underlay address that it uses while
 // it is alive.
 type ConflictError struct {
-	Prefix      netip.Prefix   // the wanted prefix; invalid in a dispute over an endpoint
-	Endpoint    netip.AddrPort // the disputed endpoint; invalid in one over a prefix
+	Prefix      netip.Prefix // the wanted prefix; invalid in a dispute over an address
+	Address     netip.Addr   // the disputed underlay address; invalid in one over a prefix
 	Other       ID
 	OtherName   string
-	OtherPrefix netip.Prefix // what it claims; invalid in a dispute over an endpoint
+	OtherPrefix netip.Prefix // what it claims; invalid in a dispute over an address
 	OtherState  State        // StateUp or StateDown
 }
 
 // Error names the other node and the way out.
 func (e *ConflictError) Error() string {
-	if e.Endpoint.IsValid() {
-		return fmt.Sprintf("endpoint %s is in use by node %s (%s, %s): give each node its own underlay address, or wait until that node is seen dead if this machine replaces it",
-			e.Endpoint, e.OtherName, e.Other.Short(), e.OtherState)
+	if e.Address.IsValid() {
+		return fmt.Sprintf("underlay address %s is in use by node %s (%s, %s): give each node its own underlay address, or wait until that node is seen dead if this machine replaces it",
+			e.Address, e.OtherName, e.Other.Short(), e.OtherState)
 	}
 	return fmt.Sprintf("pod CIDR %s overlaps %s of node %s (%s, %s): choose another podCIDR",
 		e.Prefix, e.OtherPrefix, e.OtherName, e.Other.Short(), e.OtherState)
@@ -44,7 +44,7 @@ type draft struct {
 
 // Publish makes d this node's description. It is a no-op if d is published already;
 // after Leave it joins again. A *ConflictError says that a live node uses one of
-// the endpoints. On any error the published record is as before.
+// the underlay addresses. On any error the published record is as before.
 //
 // A node that lost its state but not its key publishes the claims under which
 // others know it, until Claim says otherwise.
@@ -57,7 +57,7 @@ func (s *Store) Publish(d Description) error {
 	next := s.draft()
 	next.Description = d.clone()
 	next.Left = false
-	if err := s.checkEndpoints(&next.Record); err != nil {
+	if err := s.checkAddresses(&next.Record); err != nil {
 		return fmt.Errorf("publish this node: %w", err)
 	}
 	return s.commit(next)
@@ -88,7 +88,7 @@ func (s *Store) Claim(prefixes ...netip.Prefix) error {
 	same := !next.stale && slices.Equal(next.Claims, own.Claims)
 	if same {
 		next.Version = own.Version
-	} else if err := s.checkEndpoints(&next.Record); err != nil {
+	} else if err := s.checkAddresses(&next.Record); err != nil {
 		return fmt.Errorf("claim %v: %w", prefixes, err)
 	}
 	if err := s.checkRules(&next.Record); err != nil || same {
@@ -192,7 +192,7 @@ func (d *draft) restamp(held *Record) {
 }
 
 // outdatedByTheDead says whether a node that is not alive replaces us: its newer
-// record names an endpoint that we are using. Called with mu held.
+// record names an underlay address that we are using. Called with mu held.
 func (s *Store) outdatedByTheDead() bool {
 	for id, m := range s.members {
 		if s.alive[id].alive || !outdates(&m.rec, &s.own.rec) || m.rec.Version > maxClock {
@@ -205,16 +205,16 @@ func (s *Store) outdatedByTheDead() bool {
 	return false
 }
 
-// checkEndpoints refuses to replace a node that is alive.
-func (s *Store) checkEndpoints(next *Record) error {
+// checkAddresses refuses to replace a node that is alive.
+func (s *Store) checkAddresses(next *Record) error {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	for id, m := range s.members {
 		if !s.alive[id].alive || m.rec.Left {
 			continue
 		}
-		if e, shared := m.rec.shares(next); shared {
-			return &ConflictError{Endpoint: e, Other: id, OtherName: m.rec.Name, OtherState: StateUp}
+		if a, shared := m.rec.shares(next); shared {
+			return &ConflictError{Address: a, Other: id, OtherName: m.rec.Name, OtherState: StateUp}
 		}
 	}
 	return nil
@@ -230,7 +230,7 @@ func (s *Store) checkRules(next *Record) error {
 	}
 	v := resolve(s.network, records)[next.ID]
 	if v.replacedBy != nil {
-		return &ConflictError{Endpoint: v.endpoint, Other: v.replacedBy.ID, OtherName: v.replacedBy.Name, OtherState: s.stateOf(v.replacedBy.ID)}
+		return &ConflictError{Address: v.address, Other: v.replacedBy.ID, OtherName: v.replacedBy.Name, OtherState: s.stateOf(v.replacedBy.ID)}
 	}
 	if v.refused != "" {
 		return fmt.Errorf("this node cannot be routed: %s", v.refused)

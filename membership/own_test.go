@@ -253,7 +253,7 @@ func TestReinstalledMachine(t *testing.T) {
 	merge(t, s, seal(t, 2, old), true)
 	s.SetAlive(old.ID, true, start)
 	conflict, ok := errors.AsType[*ConflictError](s.Publish(record(1, 1).Description))
-	if !ok || !conflict.Endpoint.IsValid() || conflict.Other != old.ID || conflict.OtherState != StateUp {
+	if !ok || !conflict.Address.IsValid() || conflict.Other != old.ID || conflict.OtherState != StateUp {
 		t.Fatalf("published over a live node: %+v", conflict)
 	}
 	s.SetAlive(old.ID, false, start)
@@ -275,7 +275,7 @@ func TestEndpointOfADeadNodeIsTakenBack(t *testing.T) {
 		t.Fatalf("fights a live node: %v, %v", published, err)
 	}
 	v := s.View(start)
-	if v.Self.State != StateFenced || len(v.Conflicts) != 1 || !v.Conflicts[0].Endpoint.IsValid() {
+	if v.Self.State != StateFenced || len(v.Conflicts) != 1 || !v.Conflicts[0].Address.IsValid() {
 		t.Fatalf("self %+v, %v", v.Self, v.Conflicts)
 	}
 	s.SetAlive(other.ID, false, start)

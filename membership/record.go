@@ -79,14 +79,14 @@ func (r *Record) since(prefix netip.Prefix) (uint64, bool) {
 	return 0, false
 }
 
-// shares returns the first endpoint that both records name.
-func (r *Record) shares(other *Record) (netip.AddrPort, bool) {
+// shares returns the first underlay address that both records name.
+func (r *Record) shares(other *Record) (netip.Addr, bool) {
 	for _, e := range r.Endpoints {
-		if slices.Contains(other.Endpoints, e) {
-			return e, true
+		if slices.ContainsFunc(other.Endpoints, func(o netip.AddrPort) bool { return o.Addr() == e.Addr() }) {
+			return e.Addr(), true
 		}
 	}
-	return netip.AddrPort{}, false
+	return netip.Addr{}, false
 }
 
 // clone returns a record whose slices are its own.

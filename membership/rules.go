@@ -10,8 +10,8 @@ import (
 // of replacedBy and refused is set, and then the record owns and lost nothing.
 type verdict struct {
 	replacedBy *Record
-	endpoint   netip.AddrPort // the one replacedBy took
-	refused    string         // why, for people
+	address    netip.Addr // the one replacedBy took
+	refused    string     // why, for people
 	owned      []netip.Prefix
 	lost       []loss
 }
@@ -28,12 +28,12 @@ type loss struct {
 // O(n log n) in the number of claims.
 func resolve(network netip.Prefix, records []*Record) map[ID]*verdict {
 	verdicts := make(map[ID]*verdict, len(records))
-	holders := endpointHolders(records)
+	holders := addressHolders(records)
 	var stakes []stake
 	for _, r := range records {
 		v := &verdict{}
 		verdicts[r.ID] = v
-		if v.endpoint, v.replacedBy = replacement(r, holders); v.replacedBy != nil || r.Left {
+		if v.address, v.replacedBy = replacement(r, holders); v.replacedBy != nil || r.Left {
 			continue
 		}
 		if v.refused = refusal(network, r); v.refused != "" {
@@ -54,20 +54,21 @@ func resolve(network netip.Prefix, records []*Record) map[ID]*verdict {
 	return verdicts
 }
 
-// endpointHolders returns for each endpoint the record that holds it.
-func endpointHolders(records []*Record) map[netip.AddrPort]*Record {
-	holders := make(map[netip.AddrPort]*Record, len(records))
+// addressHolders returns for each underlay address the record that holds it. Ports
+// do not count: a datagram's source port says nothing of who sent it.
+func addressHolders(records []*Record) map[netip.Addr]*Record {
+	holders := make(map[netip.Addr]*Record, len(records))
 	for _, r := range records {
 		for _, e := range r.Endpoints {
-			if h := holders[e]; h == nil || outdates(r, h) {
-				holders[e] = r
+			if h := holders[e.Addr()]; h == nil || outdates(r, h) {
+				holders[e.Addr()] = r
 			}
 		}
 	}
 	return holders
 }
 
-// outdates says whether r replaces other where they name the same endpoint. A
+// outdates says whether r replaces other where they name the same address. A
 // record that left replaces too: the machine at that address has gone.
 func outdates(r, other *Record) bool {
 	if r.Version != other.Version {
@@ -76,13 +77,13 @@ func outdates(r, other *Record) bool {
 	return r.ID.Compare(other.ID) < 0
 }
 
-func replacement(r *Record, holders map[netip.AddrPort]*Record) (netip.AddrPort, *Record) {
+func replacement(r *Record, holders map[netip.Addr]*Record) (netip.Addr, *Record) {
 	for _, e := range r.Endpoints {
-		if h := holders[e]; h != r {
-			return e, h
+		if h := holders[e.Addr()]; h != r {
+			return e.Addr(), h
 		}
 	}
-	return netip.AddrPort{}, nil
+	return netip.Addr{}, nil
 }
 
 // refusal says why nothing may be routed to r, or "".

@@ -45,7 +45,7 @@ func TestResolve(t *testing.T) {
 		"reinstalled":              {[]Record{record(1, 3, claim(a, 1)), at(record(2, 9, claim(a, 9)), "192.0.2.1:8285")}, "replaced, " + a},
 		"reinstalled, tie":         {[]Record{record(high, 3, claim(a, 1)), at(record(low, 3, claim(b, 3)), fmt.Sprintf("192.0.2.%d:8285", high))}, "replaced, " + b},
 		"reinstalled, then left":   {[]Record{record(1, 3, claim(a, 1)), left(at(record(2, 9), "192.0.2.1:8285")), record(3, 8, claim(a, 8))}, "replaced, -, " + a},
-		"another port is another":  {[]Record{record(1, 3, claim(a, 1)), at(record(2, 9, claim(a, 9)), "192.0.2.1:8286")}, a + ", lost"},
+		"the port does not count":  {[]Record{record(1, 3, claim(a, 1)), at(record(2, 9, claim(a, 9)), "192.0.2.1:8286")}, "replaced, " + a},
 		"the replaced do not lose": {[]Record{record(1, 3, claim(a, 3)), at(record(2, 9, claim(b, 9)), "192.0.2.1:8285"), record(3, 2, claim(a, 2))}, "replaced, " + b + ", " + a},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -47,16 +47,16 @@ type Member struct {
 type Conflict struct {
 	Winner, Loser         ID
 	WinnerName, LoserName string
-	Prefix                netip.Prefix   // what the loser claims; invalid for an endpoint
-	WinnerPrefix          netip.Prefix   // the overlapping claim; invalid for an endpoint
-	Endpoint              netip.AddrPort // an endpoint of two live nodes; invalid for prefixes
+	Prefix                netip.Prefix // what the loser claims; invalid for an address
+	WinnerPrefix          netip.Prefix // the overlapping claim; invalid for an address
+	Address               netip.Addr   // an underlay address of two live nodes; invalid for prefixes
 }
 
 // String describes the conflict in one line.
 func (c Conflict) String() string {
 	winner, loser := label(c.WinnerName, c.Winner), label(c.LoserName, c.Loser)
-	if c.Endpoint.IsValid() {
-		return fmt.Sprintf("nodes %s and %s both live at endpoint %s; %s has it", winner, loser, c.Endpoint, winner)
+	if c.Address.IsValid() {
+		return fmt.Sprintf("nodes %s and %s both live at underlay address %s; %s has it", winner, loser, c.Address, winner)
 	}
 	return fmt.Sprintf("pod CIDR %s of node %s overlaps %s of node %s, which has held it for longer", c.Prefix, loser, c.WinnerPrefix, winner)
 }
@@ -155,7 +155,7 @@ func viewMember(e *entry, v *verdict, l liveness, now time.Time, grace time.Dura
 }
 
 func replacedReason(v *verdict) string {
-	return "endpoint " + v.endpoint.String() + " belongs to node " + label(v.replacedBy.Name, v.replacedBy.ID)
+	return "underlay address " + v.address.String() + " belongs to node " + label(v.replacedBy.Name, v.replacedBy.ID)
 }
 
 func lostReason(v *verdict) string {
@@ -173,14 +173,14 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// conflicts lists what the rules decided between two nodes. An endpoint is in
+// conflicts lists what the rules decided between two nodes. An address is in
 // dispute only while both live: else it is a machine that was replaced.
 func conflicts(records []*Record, verdicts map[ID]*verdict, alive map[ID]liveness) []Conflict {
 	var all []Conflict
 	for _, r := range records {
 		v := verdicts[r.ID]
 		if w := v.replacedBy; w != nil && !r.Left && !w.Left && alive[r.ID].alive && alive[w.ID].alive {
-			all = append(all, Conflict{Winner: w.ID, WinnerName: w.Name, Loser: r.ID, LoserName: r.Name, Endpoint: v.endpoint})
+			all = append(all, Conflict{Winner: w.ID, WinnerName: w.Name, Loser: r.ID, LoserName: r.Name, Address: v.address})
 		}
 		for _, l := range v.lost {
 			all = append(all, Conflict{Winner: l.to.ID, WinnerName: l.to.Name, Loser: r.ID, LoserName: r.Name,

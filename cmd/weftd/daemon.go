@@ -35,6 +35,11 @@ const (
 	// that is silent would hold memberlist up for its TCP time-out of 10 s.
 	syncPatience = 5 * time.Second
 
+	// successionPatience is how long a node waits for the one that had its
+	// address before: membership/gossip finds a dead one within 10 s, and
+	// within 15 s in a cluster of 1,000.
+	successionPatience = 20 * time.Second
+
 	// farewell bounds the last answers of the control API.
 	farewell = 2 * time.Second
 )
@@ -253,14 +258,7 @@ func (d *daemon) join(ctx context.Context) error {
 		}
 		d.log.Warn("no other node found yet; going on, and trying for ever", "reason", err)
 	}
-	err := d.store.Publish(membership.Description{
-		Name:      d.config.NodeName,
-		Endpoints: []netip.AddrPort{d.socket.Addr()},
-		Gossip:    d.gossip.Addr(),
-		Modes:     []string{encap.UDP.String()},
-		MTU:       d.mtu,
-	})
-	if err != nil {
+	if err := d.publish(ctx); err != nil {
 		return err
 	}
 	if err := d.store.Claim(d.config.PodCIDR); err != nil {
@@ -268,6 +266,39 @@ func (d *daemon) join(ctx context.Context) error {
 	}
 	d.own(d.host.Remove)
 	return d.host.Apply(d.hostState())
+}
+
+// publish makes this node known. A machine that was installed anew meets its own
+// former ID at its address, which looks alive until the others have found it
+// dead, so it waits for that.
+func (d *daemon) publish(ctx context.Context) error {
+	changed, cancel := d.store.Subscribe()
+	defer cancel()
+	patience := time.NewTimer(successionPatience)
+	defer patience.Stop()
+	for waiting := false; ; waiting = true {
+		err := d.store.Publish(membership.Description{
+			Name:      d.config.NodeName,
+			Endpoints: []netip.AddrPort{d.socket.Addr()},
+			Gossip:    d.gossip.Addr(),
+			Modes:     []string{encap.UDP.String()},
+			MTU:       d.mtu,
+		})
+		conflict, ok := errors.AsType[*membership.ConflictError](err)
+		if !ok || !conflict.Address.IsValid() {
+			return err
+		}
+		if !waiting {
+			d.log.Warn("waiting for the former node at this address to be found dead", "reason", err)
+		}
+		select {
+		case <-changed:
+		case <-patience.C:
+			return err
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // hostState is what the kernel shall know: the way into the pod network, and

@@ -6,7 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -138,6 +140,55 @@ func TestLeave(t *testing.T) {
 	heir.start("--pod-cidr", "10.244.2.0/24")
 	a.waitFor(heir, control.PeerUp)
 	if err := a.routeTo(ctx, heir); err != nil {
+		t.Error(err)
+	}
+}
+
+// A machine that was installed anew, with its state directory lost, takes its
+// address and its block back from its former self.
+func TestReinstalledMachine(t *testing.T) {
+	c := newCluster(t, 2)
+	c.startAll()
+	a, b := c.members[0], c.members[1]
+	before, err := b.client.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.daemon.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(filepath.Join(c.Dir(), "n2.state")); err != nil {
+		t.Fatal(err)
+	}
+	b.start()
+	c.eventually("the new node to be ready", func(ctx context.Context) error {
+		after, err := b.client.Status(ctx)
+		if err != nil {
+			return err
+		}
+		if after.State != control.StateReady {
+			return fmt.Errorf("it is %s: %s", after.State, after.Reason)
+		}
+		if after.Node.ID == before.Node.ID {
+			t.Error("the node has its old ID, so this test tests nothing")
+		}
+		return nil
+	})
+	c.eventually("the old node to be replaced", func(ctx context.Context) error {
+		peers, err := a.client.Peers(ctx)
+		if err != nil {
+			return err
+		}
+		states := map[string]string{}
+		for _, p := range peers.Peers {
+			states[p.ID] = p.State
+		}
+		if len(states) != 2 || states[before.Node.ID] != control.PeerReplaced {
+			return fmt.Errorf("the peers are %v", states)
+		}
+		return nil
+	})
+	if err := transfer(t, a.pod(10), b.pod(20), 1<<20); err != nil {
 		t.Error(err)
 	}
 }

@@ -11,31 +11,39 @@ import (
 	"github.com/weft-net/weft/membership"
 )
 
+// saveInterval is how often the peers are made durable, where they changed: a disk
+// is not written once for each of the nodes of a large cluster that starts.
+const saveInterval = time.Second
+
 // reconcile keeps the dataplane to what membership says, until ctx is done. It is
 // the single bridge between the two.
 func (d *daemon) reconcile(ctx context.Context) error {
 	changed, cancel := d.store.Subscribe()
 	defer cancel()
 	said := make(map[membership.ID]string)
-	timer := time.NewTimer(0)
-	defer timer.Stop()
+	next := time.NewTimer(0) // when the view changes by itself
+	defer next.Stop()
+	save := time.NewTicker(saveInterval)
+	defer save.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return d.store.Save()
+		case <-save.C:
+			if err := d.store.Save(); err != nil {
+				d.log.Error("a restart would not know the present peers", "reason", err)
+			}
+			continue
 		case <-changed:
-		case <-timer.C:
+		case <-next.C:
 		}
 		view := d.store.View(time.Now())
 		d.say(view, said)
 		if err := d.engine.Apply(desired(d, view)); err != nil {
 			d.log.Error("the dataplane keeps its former peers", "reason", err)
 		}
-		if err := d.store.Save(); err != nil {
-			d.log.Error("a restart would not know the present peers", "reason", err)
-		}
 		if !view.Next.IsZero() {
-			timer.Reset(time.Until(view.Next))
+			next.Reset(time.Until(view.Next))
 		}
 	}
 }

@@ -32,6 +32,7 @@ func (m mismatch) fix() string {
 // readStream) for messages that it cannot decrypt. It has no other way to say so.
 // An unencrypted packet begins with a message type, which reads as a version of the
 // encryption. They come from our own log, and from a seed's refusal in Join's error.
+// Immutable.
 var keyTexts = []struct {
 	text string
 	kind mismatch
