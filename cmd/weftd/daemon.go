@@ -16,7 +16,6 @@ import (
 
 	"github.com/weft-net/weft/cmd/internal/config"
 	"github.com/weft-net/weft/cmd/internal/control"
-	"github.com/weft-net/weft/cmd/internal/version"
 	"github.com/weft-net/weft/dataplane"
 	"github.com/weft-net/weft/dataplane/device"
 	"github.com/weft-net/weft/dataplane/host"
@@ -29,16 +28,6 @@ const (
 	// outerHeaders is what the underlay adds in front of a codec's own header:
 	// IPv4 without options and UDP, in bytes.
 	outerHeaders = 20 + 8
-
-	// syncPatience is how long a node looks for the others before it takes its
-	// block all the same. A seed that is there answers within a round trip; one
-	// that is silent would hold memberlist up for its TCP time-out of 10 s.
-	syncPatience = 5 * time.Second
-
-	// successionPatience is how long a node waits for the one that had its
-	// address before: membership/gossip finds a dead one within 10 s, and
-	// within 15 s in a cluster of 1,000.
-	successionPatience = 20 * time.Second
 
 	// farewell bounds the last answers of the control API.
 	farewell = 2 * time.Second
@@ -244,74 +233,4 @@ func (d *daemon) serve(ctx context.Context) error {
 		return nil
 	}
 	return err
-}
-
-// join meets the other nodes, as far as any can be found, and then takes this
-// node's block, unless it is somebody else's.
-func (d *daemon) join(ctx context.Context) error {
-	d.log.Info("starting", "version", version.String(), "node", d.config.NodeName, "id", d.id)
-	syncing, cancel := context.WithTimeout(ctx, syncPatience)
-	defer cancel()
-	if err := d.gossip.Sync(syncing); err != nil {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		d.log.Warn("no other node found yet; going on, and trying for ever", "reason", err)
-	}
-	if err := d.publish(ctx); err != nil {
-		return err
-	}
-	if err := d.store.Claim(d.config.PodCIDR); err != nil {
-		return fmt.Errorf("podCIDR (%s): %w", d.config.Source("podCIDR"), err)
-	}
-	d.own(d.host.Remove)
-	return d.host.Apply(d.hostState())
-}
-
-// publish makes this node known. A machine that was installed anew meets its own
-// former ID at its address, which looks alive until the others have found it
-// dead, so it waits for that.
-func (d *daemon) publish(ctx context.Context) error {
-	changed, cancel := d.store.Subscribe()
-	defer cancel()
-	patience := time.NewTimer(successionPatience)
-	defer patience.Stop()
-	for waiting := false; ; waiting = true {
-		err := d.store.Publish(membership.Description{
-			Name:      d.config.NodeName,
-			Endpoints: []netip.AddrPort{d.socket.Addr()},
-			Gossip:    d.gossip.Addr(),
-			Modes:     []string{encap.UDP.String()},
-			MTU:       d.mtu,
-		})
-		conflict, ok := errors.AsType[*membership.ConflictError](err)
-		if !ok || !conflict.Address.IsValid() {
-			return err
-		}
-		if !waiting {
-			d.log.Warn("waiting for the former node at this address to be found dead", "reason", err)
-		}
-		select {
-		case <-changed:
-		case <-patience.C:
-			return err
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
-// hostState is what the kernel shall know: the way into the pod network, and
-// that nobody else answers for this node's own block.
-func (d *daemon) hostState() host.State {
-	address := d.config.PodCIDR.Addr()
-	return host.State{
-		Link:    d.device.Name(),
-		Address: netip.PrefixFrom(address, address.BitLen()),
-		MTU:     d.mtu,
-		Routes: []host.Route{
-			{Prefix: d.config.PodNetwork, Source: address},
-			{Prefix: d.config.PodCIDR, Unreachable: true},
-		},
-	}
 }

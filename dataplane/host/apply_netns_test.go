@@ -219,14 +219,19 @@ func TestRemoveLeavesTheHostAsBefore(t *testing.T) {
 // snapshots.
 func waitForLinkLocal(t *testing.T, h *Host, names ...string) {
 	t.Helper()
+	deadline := time.After(5 * time.Second)
+	look := time.NewTicker(10 * time.Millisecond)
+	defer look.Stop()
 	for _, name := range names {
-		for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		for {
 			addrs, err := h.addresses(link(t, h, name), netlink.FAMILY_V6)
 			must(t, err)
 			if len(addrs) > 0 && link(t, h, name).Attrs().OperState != netlink.OperDown {
 				break
 			}
-			if time.Now().After(deadline) {
+			select {
+			case <-look.C:
+			case <-deadline:
 				t.Fatalf("no link-local address on %s", name)
 			}
 		}
