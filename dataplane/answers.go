@@ -10,30 +10,34 @@ import (
 	"github.com/weft-net/weft/dataplane/packet"
 )
 
-// RFC 1812 section 4.3.2.8 asks that ICMP errors be limited. Linux lets a
-// machine send 1,000 a second in bursts of 50 (icmp_msgs_per_sec); here it is as
-// much for all senders together, of which each takes no more than its share, so
-// that one pod which floods does not silence the answers to the others.
+// RFC 1812 section 4.3.2.8 asks that ICMP errors be limited. As Linux does, 1,000
+// a second in bursts of 50 go to all senders together (icmp_msgs_per_sec,
+// icmp_msgs_burst). Of that a sender takes an eighth at the most, so that one pod
+// which floods leaves answers for the others, except those few that share its
+// bucket.
 const (
-	answerRate   = 1000 / 8 // a second, for each of the senders that share a limiter
-	answerBurst  = 50
-	answerLimits = 64 // limiters; senders share one by the low bits of their address
+	answerRate  = 1000 // a second
+	answerBurst = 50
+	shareRate   = answerRate / 8
+	shareBurst  = answerBurst / 8
+	shares      = 256 // buckets; senders share one by the last byte of their address
 )
 
 // answers collects the ICMP errors of one batch. One goroutine owns it.
 type answers struct {
-	bufs   [][]byte
-	n      int
-	limits [answerLimits]*rate.Limiter
+	bufs  [][]byte
+	n     int
+	limit *rate.Limiter
+	share [shares]*rate.Limiter
 }
 
 func newAnswers(batch int) answers {
-	a := answers{bufs: make([][]byte, batch)}
+	a := answers{bufs: make([][]byte, batch), limit: rate.NewLimiter(answerRate, answerBurst)}
 	for i := range a.bufs {
 		a.bufs[i] = make([]byte, device.Headroom+packet.MaxICMPError)
 	}
-	for i := range a.limits {
-		a.limits[i] = rate.NewLimiter(answerRate, answerBurst)
+	for i := range a.share {
+		a.share[i] = rate.NewLimiter(shareRate, shareBurst)
 	}
 	return a
 }
@@ -44,8 +48,8 @@ func (a *answers) add(from netip.Addr, p []byte, sender netip.Addr, code uint8, 
 	if a.n == len(a.bufs) || !sender.Is4() {
 		return
 	}
-	last := sender.As4()[3]
-	if !a.limits[last%answerLimits].AllowN(time.Now(), 1) {
+	now := time.Now()
+	if !a.share[sender.As4()[3]].AllowN(now, 1) || !a.limit.AllowN(now, 1) {
 		return
 	}
 	buf := a.bufs[a.n][:device.Headroom+packet.MaxICMPError]

@@ -51,37 +51,39 @@ type tables struct {
 
 type peer struct {
 	Peer
-	tx, rx *traffic // kept over replacements of the tables
+	*link
 }
+
+// link is the traffic with one peer. It outlives the tables.
+type link struct{ tx, rx traffic }
 
 // traffic counts what went to or came from one peer, inner packets and bytes.
 type traffic struct {
 	packets, bytes atomic.Uint64
+
+	// The two directions are counted by two threads, and must not share a
+	// cache line.
+	_ [48]byte
 }
 
-// compile checks c and makes its tables. Peers that old knows keep their counters.
-func compile(c Config, codec encap.Codec, old *tables) (*tables, error) {
+// compile checks c and makes its tables, with a link for each peer: that of links,
+// or a new one that it adds there.
+func compile(c Config, codec encap.Codec, links map[string]*link) (*tables, error) {
 	t := &tables{
 		codec:     codec,
 		self:      new(peer),
 		local:     c,
 		endpoints: make(map[netip.Addr]*peer, len(c.Peers)),
 	}
-	kept := make(map[string]*peer)
-	if old != nil {
-		for _, p := range old.endpoints {
-			kept[p.ID] = p
-		}
-	}
 	var entries []route.Entry[*peer]
 	for _, cidr := range c.PodCIDRs {
 		entries = append(entries, route.Entry[*peer]{Prefix: cidr, Value: t.self})
 	}
 	for _, p := range c.Peers {
-		entry := &peer{Peer: p, tx: new(traffic), rx: new(traffic)}
-		if k, ok := kept[p.ID]; ok {
-			entry.tx, entry.rx = k.tx, k.rx
+		if links[p.ID] == nil {
+			links[p.ID] = new(link)
 		}
+		entry := &peer{Peer: p, link: links[p.ID]}
 		addr := p.Endpoint.Addr()
 		if other, taken := t.endpoints[addr]; taken {
 			return nil, fmt.Errorf("configure the dataplane: peers %s and %s have the same endpoint address %s", other.ID, p.ID, addr)

@@ -28,7 +28,7 @@ var reasonTexts = [reasons]struct{ name, explanation string }{
 	Spoofed:         {"spoofed", "inner source address is not the sending node's to use"},
 	NotOurs:         {"not-ours", "inner destination is not where the packet turned up: no transit, no loops"},
 	NoRoute:         {"no-route", "no node that is up owns the destination; the sender is told by ICMP"},
-	TooBig:          {"too-big", "larger than the far node or the underlay takes; the sender is told by ICMP"},
+	TooBig:          {"too-big", "larger than the far node or the underlay takes; a pod of this node that sends more than the far node takes is told by ICMP"},
 	Congestion:      {"congestion", "marked on the underlay, and the sender does not know ECN (RFC 6040)"},
 	SocketFull:      {"socket-full", "the kernel had no room to send"},
 	UnderlayRefused: {"underlay-refused", "the kernel would not send: no route to the node, a firewall rule, or a link that is down"},

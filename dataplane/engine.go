@@ -9,6 +9,7 @@ package dataplane
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -57,13 +58,16 @@ type Engine struct {
 	wire   Wire
 	codec  encap.Codec
 
-	applying sync.Mutex // one Apply at a time, since each builds on the last
-	tables   atomic.Pointer[tables]
+	tables atomic.Pointer[tables]
+
+	mu    sync.Mutex       // over what follows, and one Apply at a time
+	links map[string]*link // by peer ID, of all peers there ever were
 
 	egress   ledger
 	ingress  ledger
 	icmpSent atomic.Uint64
 
+	closed   atomic.Bool
 	closing  sync.Once
 	closeErr error
 }
@@ -72,12 +76,10 @@ type Engine struct {
 // that the wire's port belongs to. Nothing is forwarded before the first Apply:
 // what arrives by then is dropped for want of a route or a known peer.
 func New(device Device, wire Wire, codec encap.Codec) *Engine {
-	e := &Engine{device: device, wire: wire, codec: codec}
-	empty, err := compile(Config{}, codec, nil)
-	if err != nil {
-		panic("dataplane: the empty configuration does not compile: " + err.Error())
+	e := &Engine{device: device, wire: wire, codec: codec, links: make(map[string]*link)}
+	if err := e.Apply(Config{}); err != nil {
+		panic("dataplane: the empty configuration is refused: " + err.Error())
 	}
-	e.tables.Store(empty)
 	return e
 }
 
@@ -85,9 +87,9 @@ func New(device Device, wire Wire, codec encap.Codec) *Engine {
 // packets. On an error nothing has changed. Applying the same value again
 // changes nothing.
 func (e *Engine) Apply(c Config) error {
-	e.applying.Lock()
-	defer e.applying.Unlock()
-	t, err := compile(c, e.codec, e.tables.Load())
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	t, err := compile(c, e.codec, e.links)
 	if err != nil {
 		return err
 	}
@@ -100,29 +102,31 @@ func (e *Engine) Apply(c Config) error {
 func (e *Engine) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { e.Close() })
 	defer stop()
-	loops := []func() error{e.runEgress, e.runIngress}
-	ended := make(chan error, len(loops))
-	for _, loop := range loops {
-		go func() { ended <- loop() }()
+	ended := make(chan error, 2)
+	go func() { ended <- e.runEgress() }()
+	go func() { ended <- e.runIngress() }()
+	first := <-ended
+	asked := ctx.Err() != nil || e.closed.Load()
+	e.Close() // one direction alone is of no use
+	second := <-ended
+
+	switch {
+	case !errors.Is(first, net.ErrClosed):
+		return first
+	case !errors.Is(second, net.ErrClosed):
+		return second
+	case !asked:
+		return fmt.Errorf("another program deleted the TUN device, or closed the data port: %w", first)
 	}
-	var failed error
-	for range loops {
-		err := <-ended
-		if failed == nil && !errors.Is(err, net.ErrClosed) {
-			failed = err
-		}
-		// One direction alone is of no use.
-		e.Close()
-	}
-	if failed == nil && ctx.Err() == nil {
-		return errors.New("the TUN device or the data port was closed by another program")
-	}
-	return failed
+	return nil
 }
 
 // Close closes device and wire, which ends Run. It may be called more than once.
 func (e *Engine) Close() error {
-	e.closing.Do(func() { e.closeErr = errors.Join(e.device.Close(), e.wire.Close()) })
+	e.closing.Do(func() {
+		e.closed.Store(true)
+		e.closeErr = errors.Join(e.device.Close(), e.wire.Close())
+	})
 	return e.closeErr
 }
 
@@ -133,7 +137,8 @@ type Stats struct {
 	Peers           map[string]PeerStats
 }
 
-// PeerStats is the traffic with one peer, in inner packets and bytes.
+// PeerStats is the traffic with one peer since the engine was made, in inner
+// packets and bytes, also while the peer was away.
 type PeerStats struct {
 	TxPackets, TxBytes, RxPackets, RxBytes uint64
 }
@@ -146,10 +151,12 @@ func (e *Engine) Stats() Stats {
 		ICMPSent: e.icmpSent.Load(),
 		Peers:    make(map[string]PeerStats),
 	}
-	for _, p := range e.tables.Load().endpoints {
-		s.Peers[p.ID] = PeerStats{
-			TxPackets: p.tx.packets.Load(), TxBytes: p.tx.bytes.Load(),
-			RxPackets: p.rx.packets.Load(), RxBytes: p.rx.bytes.Load(),
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for id, l := range e.links {
+		s.Peers[id] = PeerStats{
+			TxPackets: l.tx.packets.Load(), TxBytes: l.tx.bytes.Load(),
+			RxPackets: l.rx.packets.Load(), RxBytes: l.rx.bytes.Load(),
 		}
 	}
 	return s

@@ -195,10 +195,11 @@ func TestIngressDrops(t *testing.T) {
 		{endpoint(1), 0, udpPacket(t, endpoint(1).Addr(), pod(2, 20), 0, 100)},                // fine: the peer itself
 		{endpoint(1), 3, udpPacket(t, pod(1, 10), pod(2, 20), 2, 100)},                        // fine: ECT(0), marked
 		{endpoint(3), 0, udpPacket(t, pod(3, 10), netip.MustParseAddr("10.244.2.0"), 0, 100)}, // fine: our TUN
+		{endpoint(3), 0, udpPacket(t, pod(3, 10), pod(2, 20), 0, testMTU)},                    // fine: just fits
 	} {
 		network.Inject(d.from, b.endpoint, d.ds, d.data)
 	}
-	got := b.settled(t, 0, 23)
+	got := b.settled(t, 0, 24)
 	want := reasonCounts{
 		dataplane.UnknownPeer: 1, dataplane.Malformed: 9, dataplane.Spoofed: 3, dataplane.NotOurs: 3,
 		dataplane.TooBig: 1, dataplane.Congestion: 1,
@@ -214,6 +215,7 @@ func TestIngressDrops(t *testing.T) {
 	if marked := b.device.Receive(t); marked[1] != 3 || slowChecksum(marked[:20]) != 0 {
 		t.Errorf("the congestion mark did not arrive: %x", marked[:20])
 	}
+	b.device.Receive(t)
 	b.device.Receive(t)
 	if n := b.device.Waiting(); n != 0 {
 		t.Errorf("%d packets delivered that should not have been", n)

@@ -1,9 +1,13 @@
 package dataplane
 
 import (
+	"encoding/binary"
+	"errors"
+	"net"
 	"net/netip"
 	"testing"
 
+	"github.com/weft-net/weft/dataplane/device"
 	"github.com/weft-net/weft/encap"
 )
 
@@ -121,5 +125,54 @@ func BenchmarkTurn(b *testing.B) {
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/encap.Batch, "ns/packet")
 		})
+	}
+}
+
+// faulty is a replay whose wire refuses datagrams, each fourth for another reason,
+// and whose device hands over something malformed beside its packets.
+type faulty struct{ *replay }
+
+func (f faulty) Read(bufs [][]byte, sizes []int, offset int) (int, error) {
+	n, _ := f.replay.Read(bufs[:8], sizes, offset)
+	return n, device.ErrMalformed
+}
+
+func (f faulty) Send(msgs []encap.Message) (int, error) {
+	for i := range msgs {
+		if msgs[i].DSField != f.packet[1] {
+			return 0, errors.New("the DS field is not the inner packet's")
+		}
+		msgs[i].Err = []error{nil, encap.ErrTooBig, encap.ErrFull, encap.ErrRefused}[i%4]
+	}
+	return len(msgs) - 1, net.ErrClosed
+}
+
+func TestSendFailuresAreCounted(t *testing.T) {
+	e, r := newReplay(t, false)
+	r.packet[1] = 0xb8 // expedited forwarding
+	binary.BigEndian.PutUint16(r.packet[10:], binary.BigEndian.Uint16(r.packet[10:])-0xb8)
+	f := faulty{r}
+	w := New(f, f, encap.UDP)
+	w.tables.Store(e.tables.Load())
+	if err := w.newEgress().turn(); !errors.Is(err, net.ErrClosed) {
+		t.Fatal(err)
+	}
+	want := Account{Received: 9, Forwarded: 2}
+	want.Drops[Malformed], want.Drops[TooBig], want.Drops[SocketFull] = 1, 2, 2
+	want.Drops[UnderlayRefused] = 2 // one refused, and one never tried
+	if got := w.egress.read(); got != want {
+		t.Errorf("account %+v, want %+v", got, want)
+	}
+}
+
+// A malformed read ends nothing.
+func TestMalformedReadIsCounted(t *testing.T) {
+	_, r := newReplay(t, false)
+	w := New(faulty{r}, r, encap.UDP)
+	if err := w.newEgress().turn(); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.egress.read(); got.Received != 9 || got.Drops[Malformed] != 1 || got.Drops[Spoofed] != 8 {
+		t.Errorf("account %+v", got)
 	}
 }

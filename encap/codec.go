@@ -2,8 +2,10 @@
 // packet in an encapsulation header and take it off again, and the UDP socket
 // that sends and receives the result in batches.
 //
-// A codec is one file with its two functions, one constant and one line in each
-// of the tables below.
+// A codec is one file with its overhead and its two functions, and in codec.go a
+// constant, a line in facts, and a case in Encap and Decap.
+//
+// The package builds on 64-bit Linux only.
 package encap
 
 // Codec selects an encapsulation. The codecs of one node live on distinct UDP

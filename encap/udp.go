@@ -6,6 +6,8 @@ package encap
 // therefore never receives from a peer that keeps to its record.
 const udpOverhead = 0
 
+const _ = uint(Headroom - udpOverhead) // fails to compile where Encap would underrun
+
 func encapUDP(at int) (start int) {
 	return at - udpOverhead
 }

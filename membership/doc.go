@@ -9,6 +9,7 @@
 //
 //	Store, by the daemon:
 //	  Publish(Description) error        what this node is: idempotent, desired state
+//	  Check(Description, prefixes...) error      what the next two would refuse
 //	  Claim(prefixes...) error          the pod CIDRs it holds: idempotent; *ConflictError, ErrOutside
 //	  Leave() error                     announces the departure, releases the claims
 //	  View(now) View                    Self, Members, Conflicts, Next

@@ -115,6 +115,9 @@ func LoadIdentity(dir string) (Identity, error) {
 
 func readIdentity(path string) (Identity, error) {
 	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrPermission) {
+		return Identity{}, fmt.Errorf("read the node key: %w; the state directory and its files must belong to the user that weftd runs as: `chown -R USER: %s`", err, filepath.Dir(path))
+	}
 	if err != nil {
 		return Identity{}, fmt.Errorf("read the node key: %w", err)
 	}

@@ -76,14 +76,8 @@ func (s *Store) Claim(prefixes ...netip.Prefix) error {
 		return fmt.Errorf("claim %v: %w", prefixes, ErrUnpublished)
 	}
 	next := s.draft()
-	next.Claims = stamp(prefixes, &next.Record)
-	if err := checkClaims(next.Claims, next.Version); err != nil {
+	if err := s.stake(&next.Record, prefixes); err != nil {
 		return err
-	}
-	for _, p := range prefixes {
-		if !within(s.network, p) {
-			return fmt.Errorf("pod CIDR %s is %w %s: choose a podCIDR inside it", p, ErrOutside, s.network)
-		}
 	}
 	same := !next.stale && slices.Equal(next.Claims, own.Claims)
 	if same {
@@ -95,6 +89,36 @@ func (s *Store) Claim(prefixes ...netip.Prefix) error {
 		return err
 	}
 	return s.commit(next)
+}
+
+// Check says what a Publish of d and a Claim of prefixes would be refused for, and
+// changes nothing: a node that cannot have its block need not be heard of.
+func (s *Store) Check(d Description, prefixes ...netip.Prefix) error {
+	s.publishing.Lock()
+	defer s.publishing.Unlock()
+	next := s.draft()
+	next.Description, next.Left = d, false
+	if err := s.stake(&next.Record, prefixes); err != nil {
+		return err
+	}
+	if err := s.checkAddresses(&next.Record); err != nil {
+		return err
+	}
+	return s.checkRules(&next.Record)
+}
+
+// stake makes prefixes the claims of next, if they can be anybody's here.
+func (s *Store) stake(next *Record, prefixes []netip.Prefix) error {
+	next.Claims = stamp(prefixes, next)
+	if err := checkClaims(next.Claims, next.Version); err != nil {
+		return err
+	}
+	for _, p := range prefixes {
+		if !within(s.network, p) {
+			return fmt.Errorf("pod CIDR %s is %w %s: choose a podCIDR inside it", p, ErrOutside, s.network)
+		}
+	}
+	return nil
 }
 
 // stamp gives each prefix the Since that held has for it, or held's Version.

@@ -68,13 +68,18 @@ func TestClaimRefusals(t *testing.T) {
 		"10.244.3.1/24": "host bits",
 		"10.244.2.0/25": "overlaps 10.244.2.0/24 of node n2",
 	} {
-		err := s.Claim(netip.MustParsePrefix(prefix))
-		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("claim %s: %v; want %q", prefix, err, want)
+		p := netip.MustParsePrefix(prefix)
+		for _, err := range []error{s.Claim(p), s.Check(record(1, 1).Description, p)} {
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("claim %s: %v; want %q", prefix, err, want)
+			}
 		}
 	}
 	if err := s.Claim(parse([]string{"10.244.4.0/24", "10.244.4.0/25"})...); err == nil {
 		t.Error("claimed overlapping prefixes")
+	}
+	if err := s.Check(record(1, 1).Description, netip.MustParsePrefix("10.244.4.0/24")); err != nil {
+		t.Errorf("a free prefix: %v", err)
 	}
 	if after, _ := s.Own(); after.Signature != before.Signature {
 		t.Fatal("a refused claim was published")
@@ -252,6 +257,9 @@ func TestReinstalledMachine(t *testing.T) {
 	s := memoryStore(1)
 	merge(t, s, seal(t, 2, old), true)
 	s.SetAlive(old.ID, true, start)
+	if err := s.Check(record(1, 1).Description); err == nil {
+		t.Error("the address of a live node is free to take")
+	}
 	conflict, ok := errors.AsType[*ConflictError](s.Publish(record(1, 1).Description))
 	if !ok || !conflict.Address.IsValid() || conflict.Other != old.ID || conflict.OtherState != StateUp {
 		t.Fatalf("published over a live node: %+v", conflict)

@@ -39,7 +39,7 @@ func renderDrops(w io.Writer, st style, all bool, d control.Drops) {
 		nil,
 		headings("KERNEL, beside weftd"),
 		kernelDrops("socket overflow", d.Kernel.SocketOverflow, "datagrams that the full buffer of the data socket did not take"),
-		kernelDrops("device transmit", d.Kernel.TunTxDropped, "packets of pods that the full queue of the device did not take"),
+		kernelDrops("device transmit", d.Kernel.TunTxDropped, "packets of pods (a TCP superpacket as one) that the full queue of the device did not take"),
 		kernelDrops("device receive", d.Kernel.TunRxDropped, "packets of peers that the kernel did not take from the device"),
 		nil,
 		[]cell{text("ICMP errors sent"), number(d.ICMPSent)},
@@ -70,14 +70,11 @@ func direction(title string, d control.Direction, reasons map[string]string, all
 
 // sum returns the row that says whether received = forwarded + drops.
 func sum(unaccounted int64) []cell {
-	off := fmt.Sprintf("off by %d", unaccounted)
-	switch {
-	case unaccounted == 0:
+	if unaccounted == 0 {
 		return []cell{text("  sum"), {text: "holds", colour: green, right: true}}
-	case unaccounted > 0:
-		return []cell{text("  sum"), {text: off, colour: yellow, right: true}, text("received, but not forwarded or dropped yet; a bug if it stays")}
 	}
-	return []cell{text("  sum"), {text: off, colour: red, right: true}, text("more forwarded and dropped than received: a bug in weftd")}
+	off := fmt.Sprintf("off by %d", unaccounted)
+	return []cell{text("  sum"), {text: off, colour: red, right: true}, text("received is not forwarded plus dropped: a bug in weftd")}
 }
 
 func kernelDrops(what string, n uint64, meaning string) []cell {

@@ -176,23 +176,23 @@ INGRESS, from peers to pods
   received                        100
   forwarded                        98
   spoofed                           1
-  sum                        off by 1  received, but not forwarded or dropped yet; a bug if it stays
+  sum                        off by 1  received is not forwarded plus dropped: a bug in weftd
 
 KERNEL, beside weftd
   socket overflow                   5  datagrams that the full buffer of the data socket did not take
-  device transmit                   0  packets of pods that the full queue of the device did not take
+  device transmit                   0  packets of pods (a TCP superpacket as one) that the full queue of the device did not take
   device receive                    0  packets of peers that the kernel did not take from the device
 
 ICMP errors sent                   17
 `)
 	all := rendered(func(w io.Writer) { renderDrops(w, true, true, sampleDrops()) })
-	for _, want := range []string{"socket_full", "malformed", "not an IPv4 packet", "\x1b[32mholds\x1b[0m", "\x1b[33moff by 1\x1b[0m", "\x1b[33m  no_route\x1b[0m"} {
+	for _, want := range []string{"socket_full", "malformed", "not an IPv4 packet", "\x1b[32mholds\x1b[0m", "\x1b[31moff by 1\x1b[0m", "\x1b[33m  no_route\x1b[0m"} {
 		if !strings.Contains(all, want) {
 			t.Errorf("%q is not in %q", want, all)
 		}
 	}
 	over := control.Drops{Egress: control.Direction{Received: 1, Forwarded: 3}}
-	if got := rendered(func(w io.Writer) { renderDrops(w, false, false, over) }); !strings.Contains(got, "off by -2  more forwarded and dropped than received: a bug in weftd") {
+	if got := rendered(func(w io.Writer) { renderDrops(w, false, false, over) }); !strings.Contains(got, "off by -2  received is not forwarded plus dropped: a bug in weftd") {
 		t.Errorf("got\n%s", got)
 	}
 }

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"time"
@@ -11,6 +13,7 @@ import (
 	"github.com/weft-net/weft/dataplane"
 	"github.com/weft-net/weft/encap"
 	"github.com/weft-net/weft/membership"
+	"github.com/weft-net/weft/membership/gossip"
 )
 
 // The daemon answers the control API: what follows is control.Backend.
@@ -65,10 +68,14 @@ func (d *daemon) Peers() control.PeerList {
 	list := control.PeerList{Peers: []control.Peer{}}
 	for _, m := range view.Members {
 		traffic := stats.Peers[m.ID.String()]
+		endpoint, reason := reachable(m)
+		if m.Reason != "" {
+			reason = m.Reason
+		}
 		list.Peers = append(list.Peers, control.Peer{
 			ID: m.ID.String(), Name: m.Name,
-			State: string(m.State), Reason: m.Reason, Since: m.Since,
-			Endpoint: m.Endpoints[0], PodCIDRs: claimed(m), Mode: encap.UDP.String(), MTU: m.MTU,
+			State: string(m.State), Reason: reason, Since: m.Since,
+			Endpoint: endpoint, PodCIDRs: claimed(m), Mode: encap.UDP.String(), MTU: m.MTU,
 			Tx: control.Traffic{Packets: traffic.TxPackets, Bytes: traffic.TxBytes},
 			Rx: control.Traffic{Packets: traffic.RxPackets, Bytes: traffic.RxBytes},
 		})
@@ -92,9 +99,13 @@ func (d *daemon) Routes() control.RouteList {
 		list.Routes = append(list.Routes, control.Route{Prefix: p, Node: d.config.NodeName, ID: d.id.String(), Local: true})
 	}
 	for _, m := range view.Members {
+		endpoint, reason := reachable(m)
+		if reason != "" {
+			continue
+		}
 		for _, p := range m.Prefixes {
 			list.Routes = append(list.Routes, control.Route{
-				Prefix: p, Node: m.Name, ID: m.ID.String(), Endpoint: m.Endpoints[0], Mode: encap.UDP.String(), MTU: m.MTU,
+				Prefix: p, Node: m.Name, ID: m.ID.String(), Endpoint: endpoint, Mode: encap.UDP.String(), MTU: m.MTU,
 			})
 		}
 	}
@@ -130,12 +141,21 @@ func direction(a dataplane.Account) control.Direction {
 	return out
 }
 
-// Leave announces that this node departs, and then ends the daemon.
+// Leave announces that this node departs, and then ends the daemon, also if
+// nobody heard: its block is given up in its own state by then.
 func (d *daemon) Leave(ctx context.Context) error {
-	if err := d.gossip.Leave(ctx); err != nil {
+	if !d.joined.Load() {
+		return errors.New("weftd is still looking for the other nodes and holds no block: ask again in a few seconds, or stop it")
+	}
+	// Who asked may go away; a departure that has begun is not called off.
+	err := d.gossip.Leave(context.WithoutCancel(ctx))
+	if err != nil && !errors.Is(err, gossip.ErrUnheard) {
 		return err
 	}
-	d.log.Info("announced the departure")
+	d.log.Info("this node departs", "heard", err == nil)
 	d.leave(errLeft)
+	if err != nil {
+		return fmt.Errorf("this node has left, and weftd ends, but the others keep %s reserved for it until it is started again and leaves in their reach: %w", d.config.PodCIDR, err)
+	}
 	return nil
 }

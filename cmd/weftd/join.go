@@ -15,9 +15,9 @@ import (
 
 const (
 	// syncPatience is how long a node looks for the others before it takes its
-	// block all the same. A seed that is there answers within a round trip; one
-	// that is silent would hold memberlist up for its TCP time-out of 10 s.
-	syncPatience = 5 * time.Second
+	// block all the same. A seed that is there answers within a round trip; a
+	// silent one is given up, and named, after 5 s.
+	syncPatience = 6 * time.Second
 
 	// successionPatience is how long a node waits for the one that had its
 	// address before: membership/gossip finds a dead one within 10 s, and
@@ -35,39 +35,42 @@ func (d *daemon) join(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		d.log.Warn("no other node found yet; going on, and trying for ever", "reason", err)
+		d.log.Warn("no other node found yet; going on, and trying for ever; is the gossip port open between the nodes, TCP and UDP?", "reason", err)
 	}
-	if err := d.publish(ctx); err != nil {
+	if err := d.admitted(ctx); err != nil {
 		return err
 	}
-	if err := d.store.Claim(d.config.PodCIDR); err != nil {
-		return fmt.Errorf("podCIDR (%s): %w", d.config.Source("podCIDR"), err)
+	err := d.host.Apply(d.hostState())
+	if !errors.Is(err, host.ErrAnother) {
+		d.own(d.host.Remove)
 	}
-	d.own(d.host.Remove)
-	return d.host.Apply(d.hostState())
+	if err != nil {
+		return err
+	}
+	if err := d.store.Publish(d.description()); err != nil {
+		return err
+	}
+	return d.store.Claim(d.config.PodCIDR)
 }
 
-// publish makes this node known. A machine that was installed anew meets its own
-// former ID at its address, which looks alive until the others have found it
-// dead, so it waits for that.
-func (d *daemon) publish(ctx context.Context) error {
+// admitted returns nil once this node may have its address and its block; until
+// then nobody hears of it. A machine that was installed anew meets its own former
+// ID at its address, which looks alive until the others have found it dead, so it
+// waits for that.
+func (d *daemon) admitted(ctx context.Context) error {
 	changed, cancel := d.store.Subscribe()
 	defer cancel()
 	patience := time.NewTimer(successionPatience)
 	defer patience.Stop()
 	for waiting := false; ; waiting = true {
-		err := d.store.Publish(membership.Description{
-			Name:      d.config.NodeName,
-			Endpoints: []netip.AddrPort{d.socket.Addr()},
-			Gossip:    d.gossip.Addr(),
-			Modes:     []string{encap.UDP.String()},
-			MTU:       d.mtu,
-		})
+		err := d.store.Check(d.description(), d.config.PodCIDR)
 		conflict, ok := errors.AsType[*membership.ConflictError](err)
-		if !ok || !conflict.Address.IsValid() {
-			return err
-		}
-		if !waiting {
+		switch {
+		case err == nil:
+			return nil
+		case !ok || !conflict.Address.IsValid():
+			return fmt.Errorf("podCIDR (%s): %w", d.config.Source("podCIDR"), err)
+		case !waiting:
 			d.log.Warn("waiting for the former node at this address to be found dead", "reason", err)
 		}
 		select {
@@ -77,6 +80,17 @@ func (d *daemon) publish(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+	}
+}
+
+// description is what the other nodes hear of this one.
+func (d *daemon) description() membership.Description {
+	return membership.Description{
+		Name:      d.config.NodeName,
+		Endpoints: []netip.AddrPort{d.socket.Addr()},
+		Gossip:    d.gossip.Addr(),
+		Modes:     []string{encap.UDP.String()},
+		MTU:       d.mtu,
 	}
 }
 

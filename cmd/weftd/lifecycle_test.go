@@ -144,6 +144,27 @@ func TestLeave(t *testing.T) {
 	}
 }
 
+// A departure that nobody hears ends the daemon all the same, and says so.
+func TestLeaveUnheard(t *testing.T) {
+	c := newCluster(t, 2)
+	c.startAll()
+	leaver, dead := c.members[0], c.members[1]
+	if err := dead.daemon.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	leaver.waitFor(dead, control.PeerDown)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, "../../bin/weft", "--socket", leaver.socket, "leave").CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "10.244.1.0/24 reserved") {
+		t.Errorf("weft leave: %v\n%s", err, out)
+	}
+	if err := leaver.daemon.Wait(); err != nil {
+		t.Errorf("weftd ended after leave: %v", err)
+	}
+	leaver.leftNothing()
+}
+
 // A machine that was installed anew, with its state directory lost, takes its
 // address and its block back from its former self.
 func TestReinstalledMachine(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/weft-net/weft/dataplane"
@@ -58,18 +59,33 @@ func desired(d *daemon, view membership.View) dataplane.Config {
 		MTU:       d.mtu,
 	}
 	for _, m := range view.Members {
-		if len(m.Prefixes) == 0 {
+		endpoint, reason := reachable(m)
+		if len(m.Prefixes) == 0 || reason != "" {
 			continue
 		}
 		c.Peers = append(c.Peers, dataplane.Peer{
 			ID:       m.ID.String(),
-			Endpoint: m.Endpoints[0],
+			Endpoint: endpoint,
 			PodCIDRs: m.Prefixes,
 			MTU:      m.MTU,
 			Codec:    encap.UDP,
 		})
 	}
 	return c
+}
+
+// reachable returns where m takes what this node can send: plain UDP over IPv4. A
+// reason says why it takes none of that.
+func reachable(m membership.Member) (endpoint netip.AddrPort, reason string) {
+	if !slices.Contains(m.Modes, encap.UDP.String()) {
+		return netip.AddrPort{}, fmt.Sprintf("takes %v, and this node sends %s only", m.Modes, encap.UDP)
+	}
+	for _, e := range m.Endpoints {
+		if e.Addr().Is4() {
+			return e, ""
+		}
+	}
+	return netip.AddrPort{}, "has no IPv4 endpoint"
 }
 
 // say logs what became of each member since said, once.

@@ -28,18 +28,23 @@ func testMember(name, endpoint string, state membership.State, owned ...netip.Pr
 	m := membership.Member{State: state, Prefixes: owned}
 	m.ID = membership.ID([32]byte{name[1]})
 	m.Name, m.MTU = name, 1400
-	m.Endpoints = []netip.AddrPort{netip.MustParseAddrPort(endpoint)}
+	m.Endpoints = []netip.AddrPort{netip.MustParseAddrPort("[2001:db8::1]:8285"), netip.MustParseAddrPort(endpoint)}
+	m.Modes = []string{"vxlan", "udp"}
 	return m
 }
 
 func TestDesired(t *testing.T) {
 	own, theirs := netip.MustParsePrefix("10.244.1.0/24"), netip.MustParsePrefix("10.244.2.0/24")
 	up := testMember("n2", "198.51.100.2:8285", membership.StateUp, theirs)
+	vxlanOnly := testMember("n5", "198.51.100.5:4789", membership.StateUp, netip.MustParsePrefix("10.244.5.0/24"))
+	vxlanOnly.Modes = []string{"vxlan"}
 	view := membership.View{
 		Self: testMember("n1", "198.51.100.1:8285", membership.StateUp, own),
 		Members: []membership.Member{
 			up,
 			testMember("n3", "198.51.100.3:8285", membership.StateDown),
+			testMember("n4", "[2001:db8::4]:8285", membership.StateUp, netip.MustParsePrefix("10.244.4.0/24")),
+			vxlanOnly,
 		},
 	}
 	d := testDaemon(new(strings.Builder))
@@ -50,7 +55,7 @@ func TestDesired(t *testing.T) {
 		Endpoints: []netip.Addr{d.underlay.Address},
 		MTU:       1472,
 		Peers: []dataplane.Peer{{
-			ID: up.ID.String(), Endpoint: up.Endpoints[0], PodCIDRs: []netip.Prefix{theirs}, MTU: 1400,
+			ID: up.ID.String(), Endpoint: up.Endpoints[1], PodCIDRs: []netip.Prefix{theirs}, MTU: 1400,
 		}},
 	}
 	comparers := cmp.Options{cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),

@@ -105,8 +105,15 @@ func TestRefusals(t *testing.T) {
 		}
 		t.Logf("%s: %s", r.name, strings.TrimSpace(said))
 	}
-	// None of the failed attempts left anything in the kernel.
+	// None of the failed attempts left anything in the kernel, or was heard of.
 	m.leftNothing()
+	peers, err := c.members[0].client.Peers(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(peers.Peers) != 0 {
+		t.Errorf("a node that was never up is among the peers: %+v", peers.Peers)
+	}
 }
 
 // leftNothing checks that weftd's routes and device are gone from m.

@@ -141,3 +141,31 @@ func TestCloseEndsRead(t *testing.T) {
 		dev.Close()
 	}
 }
+
+// A refused Open keeps no descriptor.
+func TestOpenLeavesNoDescriptor(t *testing.T) {
+	enterNamespace(t)
+	first, err := Open("weft0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Close()
+	before := descriptors(t)
+	for range 10 {
+		if _, err := Open("weft0"); err == nil {
+			t.Fatal("the name was given twice")
+		}
+	}
+	if after := descriptors(t); after != before {
+		t.Errorf("%d descriptors are open, %d were before", after, before)
+	}
+}
+
+func descriptors(t *testing.T) int {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(entries)
+}

@@ -65,8 +65,8 @@ func Open(name string) (*TUN, error) {
 	return &TUN{dev: dev, name: given}, nil
 }
 
-func create(name string) (fd int, err error) {
-	fd, err = unix.Open(clonePath, unix.O_RDWR|unix.O_CLOEXEC, 0)
+func create(name string) (created int, err error) {
+	fd, err := unix.Open(clonePath, unix.O_RDWR|unix.O_CLOEXEC, 0)
 	switch {
 	case errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV):
 		return -1, fmt.Errorf("open %s: %w; load the TUN driver with `modprobe tun`, or give the container the device", clonePath, err)

@@ -55,9 +55,12 @@ func (h *Host) findTUN(name string) (netlink.Link, error) {
 	return tun, nil
 }
 
+// ErrAnother is wrapped by Apply and Remove where another process's TUN carries weft's mark; they changed nothing.
+var ErrAnother = errors.New("another weftd runs in this network namespace")
+
 func anotherWeftd(link string) error {
-	return fmt.Errorf("interface %s carries weft's mark (alias %q), so another weftd runs in this network namespace: "+
-		"stop it, or remove what it left with `ip link del %[1]s`", link, Alias)
+	return fmt.Errorf("%w: interface %s carries weft's mark (alias %q): stop it, or remove what it left with `ip link del %[2]s`",
+		ErrAnother, link, Alias)
 }
 
 func isTUN(l netlink.Link) bool {

@@ -40,6 +40,8 @@ func loadKey(path string) ([]byte, error) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("no such file; make one with `weft keygen --out %s`, or copy it from another node, or set `insecure: true` to gossip without a key", path)
+	case errors.Is(err, fs.ErrPermission) && os.Geteuid() == 0:
+		return nil, fmt.Errorf("permission denied: it belongs to another user; run `chown root: %s`", path)
 	case errors.Is(err, fs.ErrPermission):
 		return nil, errors.New("permission denied; run weftd as root")
 	case err != nil:

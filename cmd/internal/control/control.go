@@ -141,8 +141,8 @@ type Route struct {
 	Local    bool           `json:"local"` // this node's own pods; Endpoint, Mode and MTU are zero
 }
 
-// Drops accounts for every inner packet. In each direction, received = forwarded + the sum of drops, apart
-// from packets in the daemon's hands at this moment. Counters start at zero with the daemon.
+// Drops accounts for every inner packet. In each direction, received = forwarded + the sum of drops. Counters
+// start at zero with the daemon.
 type Drops struct {
 	Egress   Direction         `json:"egress"`   // from the TUN to peers
 	Ingress  Direction         `json:"ingress"`  // from peers to the TUN
@@ -158,7 +158,7 @@ type Direction struct {
 	Drops     map[string]uint64 `json:"drops"` // by reason; every reason is present
 }
 
-// Unaccounted returns received minus forwarded minus all drops: 0, or the packets under way.
+// Unaccounted returns received minus forwarded minus all drops: 0, or else weftd has a bug.
 func (d Direction) Unaccounted() int64 {
 	n := int64(d.Received) - int64(d.Forwarded)
 	for _, dropped := range d.Drops {
@@ -170,6 +170,6 @@ func (d Direction) Unaccounted() int64 {
 // Kernel counts what the kernel dropped before or after the daemon's own counters saw it.
 type Kernel struct {
 	SocketOverflow uint64 `json:"socketOverflow"` // datagrams; the data socket's buffer was full (SO_RXQ_OVFL)
-	TunTxDropped   uint64 `json:"tunTxDropped"`   // packets; the TUN's queue to the daemon was full
+	TunTxDropped   uint64 `json:"tunTxDropped"`   // packets, a TCP superpacket as one; the TUN's queue to the daemon was full
 	TunRxDropped   uint64 `json:"tunRxDropped"`   // packets from the daemon that the kernel did not take
 }
