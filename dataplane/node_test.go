@@ -63,7 +63,7 @@ func newNode(t *testing.T, network *dataplanetest.Network, i byte, peers ...byte
 }
 
 func endpoint(i byte) netip.AddrPort {
-	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 51, 100, i}), encap.UDP.Port())
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 51, 100, i}), 8285)
 }
 
 func block(i byte) netip.Prefix { return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 244, i, 0}), 24) }

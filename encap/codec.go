@@ -23,10 +23,9 @@ const (
 // The facts of each codec. Immutable.
 var facts = [codecs]struct {
 	name     string
-	port     uint16 // default UDP port
-	overhead int    // bytes between the outer UDP header and the inner packet
+	overhead int // bytes between the outer UDP header and the inner packet
 }{
-	UDP: {name: "udp", port: 8285, overhead: udpOverhead},
+	UDP: {name: "udp", overhead: udpOverhead},
 }
 
 // Headroom is how many bytes Encap may need in front of a packet.
@@ -34,9 +33,6 @@ const Headroom = max(udpOverhead)
 
 // String is the codec's name, as configuration and records spell it.
 func (c Codec) String() string { return facts[c].name }
-
-// Port is the codec's default UDP port.
-func (c Codec) Port() uint16 { return facts[c].port }
 
 // Overhead is how many bytes the codec adds between the outer UDP header and
 // the inner packet.

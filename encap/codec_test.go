@@ -11,12 +11,12 @@ import (
 )
 
 func TestCodecFacts(t *testing.T) {
-	if UDP.String() != "udp" || UDP.Port() != 8285 {
-		t.Errorf("the codec %q on port %d", UDP, UDP.Port())
+	if UDP.String() != "udp" {
+		t.Errorf("the codec is called %q", UDP)
 	}
 	for c := range codecs {
-		if c.String() == "" || c.Port() == 0 {
-			t.Errorf("codec %d has the name %q and the port %d", c, c, c.Port())
+		if c.String() == "" {
+			t.Errorf("codec %d has no name", c)
 		}
 		if c.Overhead() > Headroom {
 			t.Errorf("codec %s needs %d bytes of headroom, Headroom is %d", c, c.Overhead(), Headroom)
@@ -29,7 +29,7 @@ func TestUDPIsGUEVariant1(t *testing.T) {
 	inner, outer := golden.Load(t, "ipv4-tcp"), golden.Load(t, "underlay-udp")
 	p := gopacket.NewPacket(outer, layers.LayerTypeIPv4, gopacket.Default)
 	udp, ok := p.TransportLayer().(*layers.UDP)
-	if !ok || udp.DstPort != layers.UDPPort(UDP.Port()) {
+	if !ok || udp.DstPort != 8285 {
 		t.Fatalf("gopacket reads %v", p)
 	}
 

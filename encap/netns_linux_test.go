@@ -112,7 +112,7 @@ func TestNoRouteIsRefused(t *testing.T) {
 func TestOnTheWire(t *testing.T) {
 	lo := enterNamespace(t, 1500)
 	capture := openCapture(t, lo)
-	a, err := Listen(netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), UDP.Port()))
+	a, err := Listen(netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), 8285))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -40,7 +40,6 @@ func renderDrops(w io.Writer, st style, all bool, d control.Drops) {
 		headings("KERNEL, beside weftd"),
 		kernelDrops("socket overflow", d.Kernel.SocketOverflow, "datagrams that the full buffer of the data socket did not take"),
 		kernelDrops("device transmit", d.Kernel.TunTxDropped, "packets of pods (a TCP superpacket as one) that the full queue of the device did not take"),
-		kernelDrops("device receive", d.Kernel.TunRxDropped, "packets of peers that the kernel did not take from the device"),
 		nil,
 		[]cell{text("ICMP errors sent"), number(d.ICMPSent)},
 	)

@@ -181,7 +181,6 @@ INGRESS, from peers to pods
 KERNEL, beside weftd
   socket overflow                   5  datagrams that the full buffer of the data socket did not take
   device transmit                   0  packets of pods (a TCP superpacket as one) that the full queue of the device did not take
-  device receive                    0  packets of peers that the kernel did not take from the device
 
 ICMP errors sent                   17
 `)

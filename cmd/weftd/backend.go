@@ -127,8 +127,8 @@ func (d *daemon) Drops() control.Drops {
 	if n, err := d.socket.Overflows(); err == nil {
 		drops.Kernel.SocketOverflow = n
 	}
-	if link, err := d.host.Stats(d.device.Name()); err == nil {
-		drops.Kernel.TunTxDropped, drops.Kernel.TunRxDropped = link.TxDropped, link.RxDropped
+	if n, err := d.host.TxDropped(d.device.Name()); err == nil {
+		drops.Kernel.TunTxDropped = n
 	}
 	return drops
 }

@@ -134,33 +134,18 @@ func (h *Host) applyAddress(tun netlink.Link, want netip.Prefix) error {
 	return run(changes)
 }
 
-// LinkStats are the kernel's counters of a TUN, seen from the kernel: tx is towards the process that reads it. They
-// count what crosses the device, so a superpacket is one packet. A TUN keeps no other counters; a write that ends
-// in rx_dropped or rx_frame_errors also fails for the process that made it.
-type LinkStats struct {
-	TxPackets     uint64 // handed to a reader: a TUN counts them at the read, not when they are queued
-	TxBytes       uint64
-	TxDropped     uint64 // no room in the queue, or nobody has it open
-	RxPackets     uint64 // written by the process and accepted
-	RxBytes       uint64
-	RxDropped     uint64 // written while the TUN was down, or no IP packet
-	RxFrameErrors uint64 // written with a virtio-net header that does not fit the packet
-}
-
-// Stats reads the counters of the interface named link. They start at zero when the interface is made.
-func (h *Host) Stats(link string) (LinkStats, error) {
+// TxDropped is how many packets the TUN named link had no room for in its queue, since it was made: the kernel's
+// tx_dropped. A superpacket is one packet there.
+func (h *Host) TxDropped(link string) (uint64, error) {
 	l, err := h.nl.LinkByName(link)
 	if err != nil {
-		return LinkStats{}, fmt.Errorf("read the counters of interface %s: %w", link, err)
+		return 0, fmt.Errorf("read the counters of interface %s: %w", link, err)
 	}
 	s := l.Attrs().Statistics
 	if s == nil {
-		return LinkStats{}, fmt.Errorf("read the counters of interface %s: the kernel sent none", link)
+		return 0, fmt.Errorf("read the counters of interface %s: the kernel sent none", link)
 	}
-	return LinkStats{
-		TxPackets: s.TxPackets, TxBytes: s.TxBytes, TxDropped: s.TxDropped,
-		RxPackets: s.RxPackets, RxBytes: s.RxBytes, RxDropped: s.RxDropped, RxFrameErrors: s.RxFrameErrors,
-	}, nil
+	return s.TxDropped, nil
 }
 
 // prefixOf is the zero Prefix for nil.

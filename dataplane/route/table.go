@@ -47,8 +47,3 @@ func Build[V any](entries []Entry[V]) (*Table[V], error) {
 func (t *Table[V]) Lookup(addr netip.Addr) (v V, ok bool) {
 	return t.lpm.Lookup(addr)
 }
-
-// Len is the number of prefixes.
-func (t *Table[V]) Len() int {
-	return t.lpm.Size()
-}

@@ -133,22 +133,3 @@ func separated(name string, sep rune) string {
 	}
 	return b.String()
 }
-
-// Key describes a configuration key, for help and documentation.
-type Key struct {
-	Name    string // in the YAML file
-	Flag    string // without the dashes
-	Env     string
-	Default string // as it would be written; "" where Help says what the default is, or the key is required
-	Help    string
-}
-
-// Keys lists all keys in the order in which people read about them.
-func Keys() []Key {
-	defs := definitions("")
-	keys := make([]Key, len(defs))
-	for i, d := range defs {
-		keys[i] = Key{Name: d.name, Flag: d.flag(), Env: d.env(), Default: d.def, Help: d.help}
-	}
-	return keys
-}

@@ -173,12 +173,12 @@ func TestDefinitionsCoverConfig(t *testing.T) {
 
 func TestNames(t *testing.T) {
 	want := []string{"podCIDR", "pod-cidr", "WEFT_POD_CIDR"}
-	for _, k := range Keys() {
-		if k.Name == want[0] && k.Flag == want[1] && k.Env == want[2] {
+	for _, d := range definitions("") {
+		if d.name == want[0] && d.flag() == want[1] && d.env() == want[2] {
 			return
 		}
 	}
-	t.Errorf("no key %v in %+v", want, Keys())
+	t.Errorf("no key %v", want)
 }
 
 func TestPrecedence(t *testing.T) {

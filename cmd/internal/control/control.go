@@ -171,5 +171,4 @@ func (d Direction) Unaccounted() int64 {
 type Kernel struct {
 	SocketOverflow uint64 `json:"socketOverflow"` // datagrams; the data socket's buffer was full (SO_RXQ_OVFL)
 	TunTxDropped   uint64 `json:"tunTxDropped"`   // packets, a TCP superpacket as one; the TUN's queue to the daemon was full
-	TunRxDropped   uint64 `json:"tunRxDropped"`   // packets from the daemon that the kernel did not take
 }
