@@ -23,7 +23,8 @@ const (
 	shares      = 256 // buckets; senders share one by the last byte of their address
 )
 
-// answers collects the ICMP errors of one batch. One goroutine owns it.
+// answers collects the ICMP errors of one batch, at most one for each packet. One
+// goroutine owns it.
 type answers struct {
 	bufs  [][]byte
 	n     int
@@ -45,7 +46,7 @@ func newAnswers(batch int) answers {
 // add prepares the ICMP error that says why p, sent by sender, went no further,
 // where there may be one.
 func (a *answers) add(from netip.Addr, p []byte, sender netip.Addr, code uint8, mtu int) {
-	if a.n == len(a.bufs) || !sender.Is4() {
+	if !sender.Is4() {
 		return
 	}
 	now := time.Now()

@@ -82,10 +82,6 @@ func (w *ingress) accept(t *tables, i int) {
 		w.account.drop(UnknownPeer)
 		return
 	}
-	if m.Truncated {
-		w.account.drop(TooBig)
-		return
-	}
 	p, ok := t.codec.Decap(m.Buf[:m.N])
 	if !ok {
 		w.account.drop(Malformed)

@@ -142,7 +142,7 @@ func (f faulty) Send(msgs []encap.Message) (int, error) {
 		if msgs[i].DSField != f.packet[1] {
 			return 0, errors.New("the DS field is not the inner packet's")
 		}
-		msgs[i].Err = []error{nil, encap.ErrTooBig, encap.ErrFull, encap.ErrRefused}[i%4]
+		msgs[i].Err = []error{encap.ErrTooBig, encap.ErrFull, encap.ErrRefused, nil}[i%4]
 	}
 	return len(msgs) - 1, net.ErrClosed
 }
@@ -157,9 +157,9 @@ func TestSendFailuresAreCounted(t *testing.T) {
 	if err := w.newEgress().turn(); !errors.Is(err, net.ErrClosed) {
 		t.Fatal(err)
 	}
-	want := Account{Received: 9, Forwarded: 2}
+	want := Account{Received: 9, Forwarded: 1}
 	want.Drops[Malformed], want.Drops[TooBig], want.Drops[SocketFull] = 1, 2, 2
-	want.Drops[UnderlayRefused] = 2 // one refused, and one never tried
+	want.Drops[UnderlayRefused] = 3 // two refused, and one never tried
 	if got := w.egress.read(); got != want {
 		t.Errorf("account %+v, want %+v", got, want)
 	}

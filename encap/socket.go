@@ -25,11 +25,9 @@ type Message struct {
 	// The bytes belong to the caller before and after the call.
 	Buf []byte
 
-	// N is how much of Buf Recv filled, in bytes.
+	// N is how much of Buf Recv filled, in bytes. What does not fit is lost;
+	// MaxDatagram always fits.
 	N int
-
-	// Truncated says that the datagram was longer than Buf.
-	Truncated bool
 
 	// Addr is the far end: the destination for Send, the sender for Recv.
 	Addr netip.AddrPort

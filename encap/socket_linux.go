@@ -126,7 +126,6 @@ func (s *Socket) Recv(msgs []Message) (n int, err error) {
 	for i := range v.done {
 		m := &msgs[i]
 		m.N = int(v.msgs[i].n)
-		m.Truncated = v.msgs[i].hdr.Flags&unix.MSG_TRUNC != 0
 		m.Addr = v.addrs[i].addrPort()
 		m.DSField = v.dsField(i)
 	}

@@ -106,7 +106,6 @@ func (w *Wire) Recv(msgs []encap.Message) (n int, err error) {
 	for {
 		m := &msgs[n]
 		m.N = copy(m.Buf, d.data)
-		m.Truncated = m.N < len(d.data)
 		m.Addr, m.DSField = d.from, d.ds
 		if n++; n == len(msgs) {
 			return n, nil

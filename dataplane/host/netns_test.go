@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
@@ -164,22 +163,6 @@ func (e events) take(t *testing.T) []uint16 {
 			length := int(nl.NativeEndian().Uint32(b))
 			types = append(types, nl.NativeEndian().Uint16(b[4:]))
 			b = b[min(len(b), (length+3)&^3):]
-		}
-	}
-}
-
-// readPacket returns the next packet the kernel sends into the TUN that accept takes, without its virtio-net header.
-func readPacket(t *testing.T, tun *os.File, accept func([]byte) bool) []byte {
-	t.Helper()
-	must(t, tun.SetReadDeadline(time.Now().Add(5*time.Second)))
-	buf := make([]byte, 70_000)
-	for {
-		n, err := tun.Read(buf)
-		if err != nil {
-			t.Fatalf("read the TUN: %v", err)
-		}
-		if p := buf[virtioNetHdrLen:n]; accept(p) {
-			return p
 		}
 	}
 }

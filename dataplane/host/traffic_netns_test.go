@@ -3,10 +3,8 @@
 package host
 
 import (
-	"encoding/binary"
 	"errors"
 	"net"
-	"net/netip"
 	"strings"
 	"testing"
 
@@ -43,22 +41,6 @@ func TestKernelAnswersForAddressesNoPodHas(t *testing.T) {
 	if err != nil || len(r) != 1 || r[0].LinkIndex != pod.Attrs().Index {
 		t.Errorf("route to a pod: %v, %v; want it through its interface", r, err)
 	}
-}
-
-// udpPacket is an empty IPv4 UDP datagram without a UDP checksum.
-func udpPacket(from, to string) []byte {
-	p := make([]byte, 28)
-	p[0], p[3], p[8], p[9] = 0x45, 28, 64, unix.IPPROTO_UDP // version and length, total length, TTL
-	p[21], p[23], p[25] = 9, 9, 8                           // ports, UDP length
-	copy(p[12:], netip.MustParseAddr(from).AsSlice())
-	copy(p[16:], netip.MustParseAddr(to).AsSlice())
-	var sum uint32
-	for i := 0; i < 20; i += 2 {
-		sum += uint32(binary.BigEndian.Uint16(p[i:]))
-	}
-	sum = sum&0xffff + sum>>16
-	binary.BigEndian.PutUint16(p[10:], ^uint16(sum))
-	return p
 }
 
 func TestTxDroppedCountsWhatTheQueueLost(t *testing.T) {
