@@ -12,7 +12,7 @@ LDFLAGS := -s -w -X github.com/weft-net/weft/cmd/internal/version.stamp=$(VERSIO
 
 # What the demo and the tests need beside Go, as command=Debian package.
 NEEDS_DEMO := ip=iproute2 ping=iputils-ping iperf3=iperf3 nsenter=util-linux
-NEEDS_TEST := $(NEEDS_DEMO) gcc=gcc,libc6-dev
+NEEDS_TEST := $(NEEDS_DEMO) sysctl=procps gcc=gcc,libc6-dev
 
 .PHONY: help build demo demo-down test lint unit race netns partition fuzz install uninstall clean \
         go root need-demo need-test

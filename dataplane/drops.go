@@ -10,6 +10,7 @@ const (
 	Malformed Reason = iota
 	UnknownPeer
 	Spoofed
+	Fenced
 	NotOurs
 	NoRoute
 	TooBig
@@ -26,6 +27,7 @@ var reasonTexts = [reasons]struct{ name, explanation string }{
 	Malformed:       {"malformed", "not a whole IP packet, or an encapsulation this node does not speak"},
 	UnknownPeer:     {"unknown-peer", "came from an underlay address that is no known node's"},
 	Spoofed:         {"spoofed", "inner source address is not the sending node's to use"},
+	Fenced:          {"fenced", "this node holds no block of the pod network, see weft status; the sender is told by ICMP"},
 	NotOurs:         {"not-ours", "inner destination is not where the packet turned up: no transit, no loops"},
 	NoRoute:         {"no-route", "no node that is up owns the destination; the sender is told by ICMP"},
 	TooBig:          {"too-big", "larger than the far node or the underlay takes; a pod of this node that sends more than the far node takes is told by ICMP"},

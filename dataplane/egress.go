@@ -95,6 +95,10 @@ func (w *egress) forward(t *tables, buf []byte) {
 	case !ok:
 		w.account.drop(Malformed)
 		return
+	case len(t.local.PodCIDRs) == 0:
+		w.account.drop(Fenced)
+		w.answers.add(t.local.Address, p, h.Src, packet.NetUnreachable, 0)
+		return
 	case !t.isLocal(h.Src):
 		w.account.drop(Spoofed)
 		return

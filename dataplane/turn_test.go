@@ -165,14 +165,14 @@ func TestSendFailuresAreCounted(t *testing.T) {
 	}
 }
 
-// A malformed read ends nothing.
+// A malformed read ends nothing; a node without a block sends nothing.
 func TestMalformedReadIsCounted(t *testing.T) {
 	_, r := newReplay(t, false)
 	w := New(faulty{r}, r, encap.UDP)
 	if err := w.newEgress().turn(); err != nil {
 		t.Fatal(err)
 	}
-	if got := w.egress.read(); got.Received != 9 || got.Drops[Malformed] != 1 || got.Drops[Spoofed] != 8 {
+	if got := w.egress.read(); got.Received != 9 || got.Drops[Malformed] != 1 || got.Drops[Fenced] != 8 {
 		t.Errorf("account %+v", got)
 	}
 }

@@ -128,7 +128,7 @@ func ping(t *testing.T, from, to *topo.Pod) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	if out, err := from.Run(ctx, "ping", "-c", "1", "-w", "10", to.Addr.String()); err != nil {
+	if out, err := from.Run(ctx, "ping", "-c", "1", "-w", "15", to.Addr.String()); err != nil {
 		t.Fatalf("ping from %s to %s: %v\n%s", from, to, err, out)
 	}
 }

@@ -52,12 +52,22 @@ func (d *daemon) Status() control.Status {
 		s.State = control.StateFenced
 	}
 	for _, m := range view.Members {
-		if m.State == membership.StateUp {
+		switch m.State {
+		case membership.StateUp:
 			s.Peers.Up++
+		case membership.StateRefused:
+			if !slices.ContainsFunc(view.Conflicts, func(c membership.Conflict) bool { return c.Loser == m.ID }) {
+				s.Warnings = append(s.Warnings, fmt.Sprintf("node %s is refused: %s", m.Name, m.Reason))
+			}
 		}
 	}
+	s.Warnings = append(s.Warnings, d.trouble.list()...)
 	for _, c := range view.Conflicts {
 		s.Warnings = append(s.Warnings, c.String())
+	}
+	if gossiped.Conflicts > 0 {
+		s.Warnings = append(s.Warnings, fmt.Sprintf("one node ID was seen at two addresses, %d times: if it goes on, a machine was cloned with its state directory; "+
+			"the log names it, and stateDir is to be removed on the copy", gossiped.Conflicts))
 	}
 	return s
 }

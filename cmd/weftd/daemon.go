@@ -57,7 +57,8 @@ type daemon struct {
 
 	owned []func() error // what close undoes, in the order it was made
 
-	joined atomic.Bool // the node has its block, and carries packets
+	joined  atomic.Bool // the node has its block, and carries packets
+	trouble trouble
 
 	// leave ends the daemon with errLeft.
 	leave context.CancelCauseFunc
@@ -112,6 +113,9 @@ func (d *daemon) assemble() (err error) {
 		return err
 	}
 	d.own(d.host.Close)
+	if err := d.host.CheckAlone(); err != nil {
+		return err
+	}
 	if err := d.survey(); err != nil {
 		return err
 	}
@@ -163,14 +167,19 @@ func (d *daemon) openDataplane() (err error) {
 }
 
 func (d *daemon) openMembership(key []byte) error {
+	unlock, err := lockDir(d.config.StateDir)
+	if err != nil {
+		return fmt.Errorf("stateDir (%s): %w", d.config.Source("stateDir"), err)
+	}
+	d.own(unlock)
 	identity, err := membership.LoadIdentity(d.config.StateDir)
 	if err != nil {
-		return err
+		return fmt.Errorf("stateDir (%s): %w", d.config.Source("stateDir"), err)
 	}
 	d.id = identity.ID
 	store, warnings, err := membership.OpenStore(d.config.StateDir, identity, d.config.PodNetwork, d.config.DeadGrace, time.Now())
 	if err != nil {
-		return err
+		return fmt.Errorf("stateDir (%s): %w", d.config.Source("stateDir"), err)
 	}
 	for _, w := range warnings {
 		d.log.Warn(w)

@@ -144,6 +144,26 @@ func TestLeave(t *testing.T) {
 	}
 }
 
+// What another program takes from the kernel's state is brought back.
+func TestKernelStateIsBroughtBack(t *testing.T) {
+	c := newCluster(t, 2)
+	c.startAll()
+	a, b := c.members[0], c.members[1]
+	from, to := a.pod(10), b.pod(20)
+	ping(t, from, to)
+	for _, args := range [][]string{
+		{"ip", "link", "set", "weft0", "down"},
+		{"ip", "route", "flush", "proto", "119"},
+		{"ip", "address", "flush", "dev", "weft0"},
+		{"sysctl", "-w", "net.ipv4.ip_forward=0"},
+	} {
+		if _, err := a.Run(t.Context(), args...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ping(t, from, to)
+}
+
 // A departure that nobody hears ends the daemon all the same, and says so.
 func TestLeaveUnheard(t *testing.T) {
 	c := newCluster(t, 2)

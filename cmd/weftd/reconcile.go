@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"slices"
 	"time"
@@ -16,6 +17,10 @@ import (
 // is not written once for each of the nodes of a large cluster that starts.
 const saveInterval = time.Second
 
+// hostInterval is how often the kernel's state is compared with what it shall be,
+// and brought back: other programs flush routes and set links down.
+const hostInterval = 10 * time.Second
+
 // reconcile keeps the dataplane to what membership says, until ctx is done. It is
 // the single bridge between the two.
 func (d *daemon) reconcile(ctx context.Context) error {
@@ -26,14 +31,18 @@ func (d *daemon) reconcile(ctx context.Context) error {
 	defer next.Stop()
 	save := time.NewTicker(saveInterval)
 	defer save.Stop()
+	check := time.NewTicker(hostInterval)
+	defer check.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return d.store.Save()
+			d.trouble.say(d.log, troubleSave, d.store.Save())
+			return nil
 		case <-save.C:
-			if err := d.store.Save(); err != nil {
-				d.log.Error("a restart would not know the present peers", "reason", err)
-			}
+			d.trouble.say(d.log, troubleSave, d.store.Save())
+			continue
+		case <-check.C:
+			d.trouble.say(d.log, troubleHost, d.host.Apply(d.hostState()))
 			continue
 		case <-changed:
 		case <-next.C:
@@ -96,10 +105,15 @@ func (d *daemon) say(view membership.View, said map[membership.ID]string) {
 			continue
 		}
 		said[m.ID] = now
+		level := slog.LevelInfo
+		switch m.State {
+		case membership.StateFenced, membership.StateRefused, membership.StateReplaced:
+			level = slog.LevelWarn
+		}
 		args := []any{"node", m.Name, "state", m.State, "blocks", m.Prefixes}
 		if m.Reason != "" {
 			args = append(args, "reason", m.Reason)
 		}
-		d.log.Info("member", args...)
+		d.log.Log(context.Background(), level, "member", args...)
 	}
 }

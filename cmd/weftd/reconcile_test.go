@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"log/slog"
 	"net/netip"
 	"strings"
@@ -68,6 +69,20 @@ func TestDesired(t *testing.T) {
 	view.Self = testMember("n1", "198.51.100.1:8285", membership.StateFenced)
 	if got := desired(d, view); len(got.PodCIDRs) != 0 || len(got.Peers) != 1 {
 		t.Errorf("fenced, the node owns %v and has %d peers", got.PodCIDRs, len(got.Peers))
+	}
+}
+
+func TestTroubleIsSaidOnce(t *testing.T) {
+	var log strings.Builder
+	d := testDaemon(&log)
+	for _, err := range []error{nil, errors.New("full"), errors.New("full"), errors.New("read-only"), nil, nil} {
+		d.trouble.say(d.log, troubleSave, err)
+		if shown := len(d.trouble.list()) == 1; shown != (err != nil) {
+			t.Errorf("with %v, status shows %q", err, d.trouble.list())
+		}
+	}
+	if n := strings.Count(log.String(), "\n"); n != 3 { // full, read-only, works again
+		t.Errorf("%d lines, want 3:\n%s", n, log.String())
 	}
 }
 

@@ -89,6 +89,8 @@ func TestRefusals(t *testing.T) {
 		{"MTU too large", nil, []string{"--mtu", "1473"}, []string{"1473", "--mtu", "1472"}},
 		{"no key file", nil, []string{"--gossip-key-file", "/nonexistent/key"}, []string{"/nonexistent/key", "weft keygen"}},
 		{"key file open to all", nil, []string{"--gossip-key-file", openKey}, []string{openKey, "chmod 600"}},
+		{"state directory in use", nil, []string{"--state-dir", filepath.Join(c.Dir(), "n1.state")}, []string{"n1.state", "another weftd"}},
+		{"no state directory", nil, []string{"--state-dir", openKey}, []string{openKey, "stateDir"}},
 		{"misspelt flag value", nil, []string{"--log-level", "chatty"}, []string{"--log-level", "debug"}},
 	} {
 		status, said := m.attempt(r.wrap, r.flags...)
@@ -105,6 +107,12 @@ func TestRefusals(t *testing.T) {
 		}
 		t.Logf("%s: %s", r.name, strings.TrimSpace(said))
 	}
+	if status, said := c.members[0].attempt(nil, "--socket", filepath.Join(c.Dir(), "second.sock"), "--state-dir", filepath.Join(c.Dir(), "second.state"),
+		"--tun", "weft1", "--data-port", "9003", "--gossip-port", "9004", "--pod-cidr", "10.244.9.0/24"); status != exitFailure ||
+		!strings.Contains(said, "another weftd runs") || strings.Count(said, "\n") != 1 {
+		t.Errorf("a second daemon on one machine: exit status %d:\n%s", status, said)
+	}
+
 	// None of the failed attempts left anything in the kernel, or was heard of.
 	m.leftNothing()
 	peers, err := c.members[0].client.Peers(t.Context())

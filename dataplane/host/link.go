@@ -58,6 +58,21 @@ func (h *Host) findTUN(name string) (netlink.Link, error) {
 // ErrAnother is wrapped by Apply and Remove where another process's TUN carries weft's mark; they changed nothing.
 var ErrAnother = errors.New("another weftd runs in this network namespace")
 
+// CheckAlone returns an error that wraps ErrAnother where some TUN carries weft's mark. It is for a process that has
+// not made its own yet.
+func (h *Host) CheckAlone() error {
+	links, err := h.links()
+	if err != nil {
+		return err
+	}
+	for _, l := range links {
+		if isOurs(l) {
+			return anotherWeftd(l.Attrs().Name)
+		}
+	}
+	return nil
+}
+
 func anotherWeftd(link string) error {
 	return fmt.Errorf("%w: interface %s carries weft's mark (alias %q): stop it, or remove what it left with `ip link del %[2]s`",
 		ErrAnother, link, Alias)

@@ -8,7 +8,7 @@ import (
 )
 
 // netAdminFix ends every error that CAP_NET_ADMIN would have prevented.
-const netAdminFix = "weftd needs the capability CAP_NET_ADMIN: start it with `sudo`, as a service with `systemctl start weftd`, " +
+const netAdminFix = "needs the capability CAP_NET_ADMIN: start weftd with `sudo`, as a service with `systemctl start weftd`, " +
 	"or give it the capability once with `sudo setcap cap_net_admin+ep $(command -v weftd)`"
 
 // CheckCapabilities says whether this process can make a TUN and set up the network: /dev/net/tun must open and
@@ -55,7 +55,7 @@ func refused(err error) bool {
 // explain adds to a refusal what would have prevented it.
 func explain(err error) error {
 	if refused(err) {
-		return fmt.Errorf("%w: %s", err, netAdminFix)
+		return fmt.Errorf("%w: weftd %s", err, netAdminFix)
 	}
 	return err
 }

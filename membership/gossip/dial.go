@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -23,9 +24,9 @@ var ErrNoAnswer = errors.New("no other node answered")
 var ErrKeyMismatch = errors.New("the gossip keys differ")
 
 const (
-	dialers        = 16 // dials under way at once
-	dialSample     = 32 // members dialled in one round
-	resolveTimeout = 5 * time.Second
+	dialers        = 16              // dials under way at once
+	dialSample     = 32              // members dialled in one round
+	resolveTimeout = 2 * time.Second // less than Sync is given, so that one silent resolver leaves time to dial the rest
 )
 
 // name is one entry of the join list.
@@ -69,13 +70,21 @@ func (g *Gossip) resolve(ctx context.Context) (addrs []netip.AddrPort, errs []er
 	}
 	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
 	defer cancel()
-	for _, n := range g.join {
-		ips, err := net.DefaultResolver.LookupNetIP(ctx, family, n.host)
-		if err != nil {
+	type answer struct {
+		ips []netip.Addr
+		err error
+	}
+	answers := make([]answer, len(g.join))
+	var wg sync.WaitGroup
+	for i, n := range g.join { // at once, since each may take the whole time
+		wg.Go(func() { answers[i].ips, answers[i].err = net.DefaultResolver.LookupNetIP(ctx, family, n.host) })
+	}
+	wg.Wait()
+	for i, n := range g.join {
+		if err := answers[i].err; err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", n, err))
-			continue
 		}
-		for _, ip := range ips {
+		for _, ip := range answers[i].ips {
 			if ap := netip.AddrPortFrom(ip.Unmap(), n.port); !g.own(ap) && !slices.Contains(addrs, ap) {
 				addrs = append(addrs, ap)
 			}
@@ -146,12 +155,22 @@ func (g *Gossip) Sync(ctx context.Context) error {
 			}
 			errs = append(errs, err)
 		case <-ctx.Done():
-			return fmt.Errorf("join the cluster: %w: %w", ErrNoAnswer, context.Cause(ctx))
+			errs = append(errs, fmt.Errorf("%s: %w", joined(addrs), context.Cause(ctx)))
+			return fmt.Errorf("join the cluster: %w", &unanswered{errs})
 		case <-g.closed:
 			return fmt.Errorf("join the cluster: %w", net.ErrClosed)
 		}
 	}
 	return fmt.Errorf("join the cluster: %w", &unanswered{errs})
+}
+
+// joined lists addrs, some of which were still being asked.
+func joined(addrs []netip.AddrPort) string {
+	texts := make([]string, 0, listed)
+	for _, a := range addrs[:min(len(addrs), listed)] {
+		texts = append(texts, a.String())
+	}
+	return strings.Join(texts, ", ")
 }
 
 // unanswered is every failed dial on one line.

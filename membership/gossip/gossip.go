@@ -238,6 +238,9 @@ func (g *Gossip) start(f func()) {
 
 func (g *Gossip) mismatched(kind mismatch, from string) {
 	g.mismatches.Add(1)
+	if from == "" {
+		return // memberlist says the same again, with the address
+	}
 	host := from
 	if ap, err := netip.ParseAddrPort(from); err == nil {
 		host = ap.Addr().String()
