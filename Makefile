@@ -51,7 +51,7 @@ netns: root need-test build ## tests with real daemons in network namespaces
 	go test -tags netns -count 1 -timeout 5m -p 1 ./...
 
 partition: root need-test build ## a partition longer than memberlist remembers its members, healed; 2 minutes
-	go test -tags partition -count 1 -timeout 5m -v ./cmd/weftd
+	go test -tags partition -count 1 -timeout 5m -v -run Partition ./cmd/weftd
 
 fuzz: go ## every fuzz target for FUZZTIME each
 	@set -e; grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u | while read -r dir; do \
