@@ -118,9 +118,9 @@ func (w *egress) forward(t *tables, buf []byte) {
 	}
 }
 
-// enqueue encapsulates for owner. The DS field is copied to the outer header,
-// DSCP outwards only (the pipe model of RFC 2983 section 3.1 beyond that), ECN by
-// RFC 6040 section 4.1, normal mode.
+// enqueue encapsulates for owner. The DS field is copied to the outer header: ECN by
+// RFC 6040 section 4.1, normal mode; DSCP so that the underlay can tell classes
+// apart, while the inner one arrives as it was sent.
 func (w *egress) enqueue(owner *peer, buf []byte, h packet.Header) {
 	start := owner.Codec.Encap(buf, packetStart)
 	w.msgs = append(w.msgs, encap.Message{Buf: buf[start:], Addr: owner.Endpoint, DSField: h.DSField})

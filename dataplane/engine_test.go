@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/gopacket"
@@ -152,6 +153,25 @@ func TestICMPIsLimitedPerSender(t *testing.T) {
 	}
 }
 
+// All senders together get no more answers than the node's limit, however many
+// they are: 50 at once, and 1,000 a second.
+func TestICMPIsLimitedInAll(t *testing.T) {
+	network := dataplanetest.NewNetwork()
+	a := newNode(t, network, 1)
+	began := time.Now()
+	const senders, each = 200, 10
+	for host := range byte(senders) {
+		p := udpPacket(t, pod(1, host), pod(9, 9), 0, 60)
+		for range each {
+			a.device.Send(p)
+		}
+	}
+	sent := a.settled(t, senders*each, 0).ICMPSent
+	if limit := 51 + uint64(1000*time.Since(began).Seconds()); sent == 0 || sent > limit {
+		t.Errorf("%d answers to %d packets of %d senders, at most %d by now", sent, senders*each, senders, limit)
+	}
+}
+
 func TestIngressDrops(t *testing.T) {
 	network := dataplanetest.NewNetwork()
 	b := newNode(t, network, 2, 1, 3)
@@ -268,6 +288,32 @@ func TestApplyFollowsTheConfiguration(t *testing.T) {
 	a.device.Send(p)
 	if s := a.settled(t, 2, 0); s.Egress.Drops[dataplane.NoRoute] != 1 {
 		t.Errorf("a withdrawn peer's packet was not dropped for want of a route: %v", drops(s.Egress))
+	}
+	if err := a.Apply(a.config); err != nil {
+		t.Fatal(err)
+	}
+	a.device.Send(p)
+	b.device.Receive(t)
+	a.settled(t, 3, 0)
+	if tx := a.Stats().Peers[b.endpoint.String()].TxPackets; tx != 2 {
+		t.Errorf("a peer that was away and is back has its counter at %d, want 2", tx)
+	}
+}
+
+// A node that lost its block sends nothing, and its pods are told.
+func TestFencedNode(t *testing.T) {
+	network := dataplanetest.NewNetwork()
+	a, b := newNode(t, network, 1, 2), newNode(t, network, 2, 1)
+	fenced := a.config
+	fenced.PodCIDRs = nil
+	if err := a.Apply(fenced); err != nil {
+		t.Fatal(err)
+	}
+	a.device.Send(udpPacket(t, pod(1, 10), pod(2, 20), 0, 100))
+	b.device.Send(udpPacket(t, pod(2, 20), pod(1, 10), 0, 100))
+	got := a.settled(t, 1, 1)
+	if got.Egress.Drops[dataplane.Fenced] != 1 || got.Ingress.Drops[dataplane.NotOurs] != 1 || got.ICMPSent != 1 {
+		t.Errorf("out %v, in %v, %d ICMP errors", drops(got.Egress), drops(got.Ingress), got.ICMPSent)
 	}
 }
 

@@ -24,9 +24,8 @@ var ErrNoAnswer = errors.New("no other node answered")
 var ErrKeyMismatch = errors.New("the gossip keys differ")
 
 const (
-	dialers        = 16              // dials under way at once
-	dialSample     = 32              // members dialled in one round
-	resolveTimeout = 2 * time.Second // less than Sync is given, so that one silent resolver leaves time to dial the rest
+	dialers    = 16 // dials under way at once
+	dialSample = 32 // members dialled in one round
 )
 
 // name is one entry of the join list.
@@ -68,7 +67,7 @@ func (g *Gossip) resolve(ctx context.Context) (addrs []netip.AddrPort, errs []er
 	if g.addr.Addr().Is6() {
 		family = "ip6"
 	}
-	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
+	ctx, cancel := context.WithTimeout(ctx, g.timing.resolve)
 	defer cancel()
 	type answer struct {
 		ips []netip.Addr
@@ -77,7 +76,7 @@ func (g *Gossip) resolve(ctx context.Context) (addrs []netip.AddrPort, errs []er
 	answers := make([]answer, len(g.join))
 	var wg sync.WaitGroup
 	for i, n := range g.join { // at once, since each may take the whole time
-		wg.Go(func() { answers[i].ips, answers[i].err = net.DefaultResolver.LookupNetIP(ctx, family, n.host) })
+		wg.Go(func() { answers[i].ips, answers[i].err = g.resolver.LookupNetIP(ctx, family, n.host) })
 	}
 	wg.Wait()
 	for i, n := range g.join {

@@ -7,6 +7,7 @@ import (
 	"log"
 	"log/slog"
 	"maps"
+	"net"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -31,8 +32,9 @@ type Config struct {
 	// Logger must be set.
 	Logger *slog.Logger
 
-	timing *timing // for tests: nil means defaultTiming
-	wrap   func(memberlist.NodeAwareTransport) memberlist.NodeAwareTransport
+	timing   *timing       // for tests: nil means defaultTiming
+	resolver *net.Resolver // for tests: nil means net.DefaultResolver
+	wrap     func(memberlist.NodeAwareTransport) memberlist.NodeAwareTransport
 }
 
 // timing holds every period. The package comment adds them up.
@@ -41,6 +43,7 @@ type timing struct {
 	gossip                   time.Duration
 	forget                   time.Duration // memberlist's memory of the dead
 	exchange                 time.Duration // between full exchanges
+	resolve                  time.Duration // the join names; less than Sync is given, so that a silent resolver leaves time to dial
 	stream                   time.Duration // a dial, and each read or write of a stream
 	redialMin, redialMax     time.Duration
 	redialPerMember, idleMax time.Duration
@@ -57,6 +60,7 @@ func defaultTiming() *timing {
 		gossip:       200 * time.Millisecond,
 		forget:       30 * time.Second,
 		exchange:     30 * time.Second,
+		resolve:      2 * time.Second,
 		stream:       5 * time.Second,
 		redialMin:    time.Second,
 		redialMax:    5 * time.Second,
@@ -72,13 +76,14 @@ func defaultTiming() *timing {
 // Gossip is one running memberlist and what keeps it together. Its methods may be
 // called concurrently; Run once.
 type Gossip struct {
-	store  *membership.Store
-	log    *slog.Logger
-	timing *timing
-	list   *memberlist.Memberlist
-	addr   netip.AddrPort
-	join   []name
-	queue  *memberlist.TransmitLimitedQueue
+	store    *membership.Store
+	log      *slog.Logger
+	timing   *timing
+	list     *memberlist.Memberlist
+	addr     netip.AddrPort
+	join     []name
+	resolver *net.Resolver
+	queue    *memberlist.TransmitLimitedQueue
 
 	warnings *throttle // by kind
 	strays   *throttle // by host, of those with another key
@@ -114,6 +119,9 @@ func New(c Config) (*Gossip, error) {
 	if c.timing == nil {
 		c.timing = defaultTiming()
 	}
+	if c.resolver == nil {
+		c.resolver = net.DefaultResolver
+	}
 	t, err := listen(c.Addr)
 	if err != nil {
 		return nil, err
@@ -123,6 +131,7 @@ func New(c Config) (*Gossip, error) {
 		log:      c.Logger,
 		timing:   c.timing,
 		addr:     t.addr,
+		resolver: c.resolver,
 		warnings: newThrottle(10 * time.Second),
 		strays:   newThrottle(time.Minute),
 		peers:    make(map[membership.ID]netip.AddrPort),

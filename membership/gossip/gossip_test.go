@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -370,5 +371,21 @@ func TestLargestRecordIsBroadcast(t *testing.T) {
 	// (29); compound (2) and user message (1) overhead for each message.
 	if got := n.gossip.queue.GetBroadcasts(3, conf.UDPBufferSize-2-29); len(got) != 1 {
 		t.Fatalf("a message of %d bytes does not fit", len(msg))
+	}
+}
+
+// A resolver that never answers hides none of the seeds that are given as addresses.
+func TestSilentResolver(t *testing.T) {
+	a := start(t, 1, Config{})
+	silent := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}}
+	join := append([]string{"one.invalid", "two.invalid"}, joining(a)...)
+	b := launch(t, 2, Config{Join: join, resolver: silent}, newIdentity(t))
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second) // ten times what names are given
+	defer cancel()
+	if err := b.gossip.Sync(ctx); err != nil {
+		t.Errorf("the seed that is there was not reached: %v", err)
 	}
 }

@@ -31,6 +31,7 @@ func fast() *timing {
 		gossip:       20 * time.Millisecond,
 		forget:       100 * time.Millisecond,
 		exchange:     time.Hour,
+		resolve:      200 * time.Millisecond,
 		stream:       2 * time.Second,
 		redialMin:    50 * time.Millisecond,
 		redialMax:    200 * time.Millisecond,
