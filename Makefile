@@ -12,10 +12,11 @@ LDFLAGS := -s -w -X github.com/weft-net/weft/cmd/internal/version.stamp=$(VERSIO
 
 # What the demo and the tests need beside Go, as command=Debian package.
 NEEDS_DEMO := ip=iproute2 ping=iputils-ping iperf3=iperf3 nsenter=util-linux
-NEEDS_TEST := $(NEEDS_DEMO) sysctl=procps gcc=gcc,libc6-dev
+NEEDS_TEST := $(NEEDS_DEMO) sysctl=procps gcc=gcc,libc6-dev ab=apache2-utils
+NEEDS_BENCH := $(NEEDS_DEMO) sockperf=sockperf ab=apache2-utils
 
-.PHONY: help build demo demo-down test lint unit race netns partition fuzz install uninstall clean \
-        go root need-demo need-test
+.PHONY: help build demo demo-down test lint unit race netns partition fuzz bench bench-quick \
+        bench-build install uninstall clean go root need-demo need-test need-bench
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +61,16 @@ fuzz: go ## every fuzz target for FUZZTIME each
 	    done; \
 	done
 
+bench: root need-bench bench-build ## compare with other overlays, 40 minutes; SCENARIOS= SUBJECTS= ROUNDS= narrow it
+	@bin/weft-bench -bin bin $(if $(SCENARIOS),-scenarios $(SCENARIOS)) $(if $(SUBJECTS),-subjects $(SUBJECTS)) $(if $(ROUNDS),-rounds $(ROUNDS))
+
+bench-quick: root need-bench bench-build ## the same in two minutes: does the harness work?
+	@bin/weft-bench -bin bin -quick $(if $(SCENARIOS),-scenarios $(SCENARIOS)) $(if $(SUBJECTS),-subjects $(SUBJECTS))
+
+bench-build: build
+	@go build -trimpath -buildvcs=false -o bin/ golang.zx2c4.com/wireguard
+	@go build -buildvcs=false -o bin/weft-bench ./bench
+
 install: build ## binaries, systemd unit and an example configuration, below DESTDIR
 	install -D -t $(DESTDIR)$(PREFIX)/bin bin/weftd bin/weft
 	install -D -m 644 -t $(DESTDIR)/etc/systemd/system cmd/weftd/weftd.service
@@ -95,3 +106,6 @@ need-demo:
 
 need-test:
 	$(call install_missing,$(NEEDS_TEST))
+
+need-bench:
+	$(call install_missing,$(NEEDS_BENCH))

@@ -6,7 +6,6 @@ import (
 
 	"golang.org/x/time/rate"
 
-	"github.com/weft-net/weft/dataplane/device"
 	"github.com/weft-net/weft/dataplane/packet"
 )
 
@@ -23,22 +22,28 @@ const (
 	shares      = 256 // buckets; senders share one by the last byte of their address
 )
 
-// answers collects the ICMP errors of one batch, at most one for each packet. One
-// goroutine owns it.
+// answers collects the ICMP errors of one turn. One worker owns it.
 type answers struct {
-	bufs  [][]byte
-	n     int
-	limit *rate.Limiter
-	share [shares]*rate.Limiter
+	bufs   [][]byte       // of packet.MaxICMPError bytes each
+	groups []packet.Group // the messages there are, one to a group
+	limit  *rate.Limiter
+	share  [shares]*rate.Limiter
 }
 
-func newAnswers(batch int) answers {
-	a := answers{bufs: make([][]byte, batch), limit: rate.NewLimiter(answerRate, answerBurst)}
-	for i := range a.bufs {
-		a.bufs[i] = make([]byte, device.Headroom+packet.MaxICMPError)
+// newAnswers is for one of so many workers, which have a part of the limits each.
+func newAnswers(workers int) answers {
+	a := answers{
+		bufs:   make([][]byte, answerBurst),
+		groups: make([]packet.Group, 0, answerBurst),
+		limit:  rate.NewLimiter(rate.Limit(answerRate)/rate.Limit(workers), max(1, answerBurst/workers)),
 	}
+	for i := range a.bufs {
+		a.bufs[i] = make([]byte, packet.MaxICMPError)
+		a.groups = append(a.groups, packet.Group{Members: a.bufs[i : i+1 : i+1]})
+	}
+	a.groups = a.groups[:0]
 	for i := range a.share {
-		a.share[i] = rate.NewLimiter(shareRate, shareBurst)
+		a.share[i] = rate.NewLimiter(rate.Limit(shareRate)/rate.Limit(workers), max(1, shareBurst/workers))
 	}
 	return a
 }
@@ -53,19 +58,22 @@ func (a *answers) add(from netip.Addr, p []byte, sender netip.Addr, code uint8, 
 	if !a.share[sender.As4()[3]].AllowN(now, 1) || !a.limit.AllowN(now, 1) {
 		return
 	}
-	buf := a.bufs[a.n][:device.Headroom+packet.MaxICMPError]
-	n := packet.ICMPError(buf[device.Headroom:], from, p, code, mtu)
+	i := len(a.groups)
+	if i == cap(a.groups) {
+		return
+	}
+	buf := a.bufs[i][:packet.MaxICMPError]
+	n := packet.ICMPError(buf, from, p, code, mtu)
 	if n == 0 {
 		return
 	}
-	a.bufs[a.n] = buf[:device.Headroom+n]
-	a.n++
+	a.bufs[i] = buf[:n]
+	a.groups = a.groups[:i+1] // its member is a.bufs[i]
 }
 
-// take hands over the prepared messages, behind device.Headroom bytes each,
-// until the next add.
-func (a *answers) take() [][]byte {
-	batch := a.bufs[:a.n]
-	a.n = 0
+// take hands over the prepared messages, until the next add.
+func (a *answers) take() []packet.Group {
+	batch := a.groups
+	a.groups = a.groups[:0]
 	return batch
 }

@@ -34,6 +34,10 @@ type Peer struct {
 	PodCIDRs []netip.Prefix
 	MTU      int // size of the largest inner packet that it takes, in bytes
 	Codec    encap.Codec
+
+	// RCO says that the peer takes packets whose checksum is left to its kernel
+	// (remote checksum offload), and that this node shall send such.
+	RCO bool
 }
 
 // tables is a Config made ready for lookups. It is immutable, except for the
@@ -54,21 +58,31 @@ type peer struct {
 	*link
 }
 
-// link is the traffic with one peer. It outlives the tables.
-type link struct{ tx, rx traffic }
+// link is the traffic with one peer, as each worker counts it. It outlives the tables.
+type link struct{ workers []traffic }
 
-// traffic counts what went to or came from one peer, inner packets and bytes.
+// traffic counts inner packets and bytes of one worker with one peer.
 type traffic struct {
-	packets, bytes atomic.Uint64
+	txPackets, txBytes, rxPackets, rxBytes atomic.Uint64
 
-	// The two directions are counted by two threads, and must not share a
-	// cache line.
-	_ [48]byte
+	// No two workers write to one cache line.
+	_ [32]byte
+}
+
+func (l *link) read() (s PeerStats) {
+	for i := range l.workers {
+		t := &l.workers[i]
+		s.TxPackets += t.txPackets.Load()
+		s.TxBytes += t.txBytes.Load()
+		s.RxPackets += t.rxPackets.Load()
+		s.RxBytes += t.rxBytes.Load()
+	}
+	return s
 }
 
 // compile checks c and makes its tables, with a link for each peer: that of links,
-// or a new one that it adds there.
-func compile(c Config, codec encap.Codec, links map[string]*link) (*tables, error) {
+// or a new one that it adds there, for so many workers.
+func compile(c Config, codec encap.Codec, workers int, links map[string]*link) (*tables, error) {
 	t := &tables{
 		codec:     codec,
 		self:      new(peer),
@@ -81,7 +95,7 @@ func compile(c Config, codec encap.Codec, links map[string]*link) (*tables, erro
 	}
 	for _, p := range c.Peers {
 		if links[p.ID] == nil {
-			links[p.ID] = new(link)
+			links[p.ID] = &link{workers: make([]traffic, workers)}
 		}
 		entry := &peer{Peer: p, link: links[p.ID]}
 		addr := p.Endpoint.Addr()

@@ -60,7 +60,16 @@ type Account struct {
 	Drops     [reasons]uint64 // by Reason
 }
 
-func (a *Account) drop(r Reason) { a.Drops[r]++ }
+// drop enters n wire packets that went no further.
+func (a *Account) drop(r Reason, n int) { a.Drops[r] += uint64(n) }
+
+func (a *Account) add(b Account) {
+	a.Received += b.Received
+	a.Forwarded += b.Forwarded
+	for r, n := range b.Drops {
+		a.Drops[r] += n
+	}
+}
 
 // ledger is the Account of one worker, added to by the worker alone, once a
 // batch, and read by anyone.

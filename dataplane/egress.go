@@ -2,7 +2,9 @@ package dataplane
 
 import (
 	"errors"
+	"sync/atomic"
 
+	"github.com/weft-net/weft/dataplane/arena"
 	"github.com/weft-net/weft/dataplane/device"
 	"github.com/weft-net/weft/dataplane/packet"
 	"github.com/weft-net/weft/encap"
@@ -10,146 +12,325 @@ import (
 
 /* The way out: from the TUN to the underlay.
  *
- * 1. Read a batch of packets from the TUN, each with headroom in front.
+ * 1. Read packets from the TUN, one behind the other into one small arena, until
+ *    it is full or there are none. Most of TCP comes as superpackets.
  * 2. Parse the IP header; check that the source is this node's to use.
  * 3. Look up which node owns the destination.
- * 4. Check the size against what that node takes.
- * 5. Encapsulate in place, in the headroom.
- * 6. Send the batch; enter it in the account.
+ * 4. Check the size of the wire packets against what that node takes.
+ * 5. Encapsulate. A superpacket is cut by a list of pieces: for each segment its
+ *    headers, made in the header arena, and a slice of the payload where the read
+ *    put it. A small packet joins the datagram before it into one send, where
+ *    size, peer and source port are the same.
+ * 6. Send the messages; enter the batch in the account.
  *
  * Beside it, 3 and 4 tell the sender by ICMP why its packet went no further;
  * those answers go back into the TUN after the batch.
- *
- * One goroutine does it all, in order.
  */
 
-// packetStart is where packets stand in egress buffers: behind room for the
-// encapsulation header.
-const packetStart = encap.Headroom
+const (
+	// readArena bounds what one turn reads, in bytes. It is a part of a core's
+	// second-level cache, so that the send finds there what the read has put
+	// there: a few superpackets, or some hundred small packets.
+	readArena = 256 << 10
 
-// egress is what the goroutine owns for life. The stages borrow from it.
+	// readPackets bounds it in packets: two sends of small ones.
+	readPackets = 2 * encap.MaxSegments
+
+	// maxHeaders is the most that stands in front of a segment's payload, in
+	// bytes: the encapsulation, IPv6 with extension headers or IPv4 with options,
+	// TCP with options. The kernel makes no superpackets of longer ones.
+	maxHeaders = encap.Headroom + 256
+
+	headerArena = 2 * packet.MaxSegments * maxHeaders
+	maxPieces   = 2 * (readPackets + 2*packet.MaxSegments)
+)
+
+// egress is what a worker owns for the way out, for life. The stages borrow from it.
 type egress struct {
-	*Engine
-	bufs    [][]byte
-	sizes   []int
-	msgs    []encap.Message
-	to      []*peer // the peer of each message
-	answers answers
-	account Account // of this batch
+	tables *atomic.Pointer[tables]
+	queue  Queue
+	wire   Wire
+	index  int // of the worker, for its counters
+
+	// What was read: pkts[next:n] are still to be looked at.
+	arena   []byte
+	pkts    []packet.Packet
+	next, n int
+
+	// What goes out: msgs[sent:] are still to be sent.
+	header    packet.Header
+	segmenter packet.Segmenter
+	headers   []byte // header arena, used up to made
+	made      int
+	pieces    [][]byte
+	msgs      []encap.Message
+	fates     []fate // beside msgs
+	sent      int
+
+	first    []byte // a superpacket's first segment, to be quoted
+	answers  answers
+	icmpSent atomic.Uint64
+	account  Account // of this batch
+	ledger   ledger
 }
 
-func (e *Engine) newEgress() *egress {
-	n := e.device.BatchSize()
-	w := &egress{
-		Engine:  e,
-		bufs:    make([][]byte, n),
-		sizes:   make([]int, n),
-		msgs:    make([]encap.Message, 0, n),
-		to:      make([]*peer, 0, n),
-		answers: newAnswers(n),
-	}
-	for i := range w.bufs {
-		w.bufs[i] = make([]byte, packetStart+device.MaxPacket)
-	}
-	return w
+// fate is what the account needs to know of a message.
+type fate struct {
+	peer  *peer
+	bytes int // of the inner packets
 }
 
-func (e *Engine) runEgress() error {
-	w := e.newEgress()
-	for {
-		if err := w.turn(); err != nil {
-			return err
+func (w *egress) init(tables *atomic.Pointer[tables], index, workers int, p Pair) {
+	*w = egress{
+		tables: tables, queue: p.Queue, wire: p.Wire, index: index,
+		pkts:    make([]packet.Packet, readPackets),
+		pieces:  make([][]byte, 0, maxPieces),
+		msgs:    make([]encap.Message, 0, readPackets+2*packet.MaxSegments),
+		fates:   make([]fate, 0, readPackets+2*packet.MaxSegments),
+		first:   make([]byte, packet.MaxICMPError+maxHeaders),
+		answers: newAnswers(workers),
+	}
+}
+
+func (w *egress) carve(a *arena.Arena) {
+	w.arena = a.Take(readArena)
+	w.headers = a.Take(headerArena)
+}
+
+// turn takes one batch all the way. busy says whether there was one.
+func (w *egress) turn() (busy bool, err error) {
+	if w.next == w.n && w.sent == len(w.msgs) {
+		if busy, err = w.read(); err != nil || !busy {
+			return busy, err
 		}
 	}
-}
-
-// turn takes one batch all the way.
-func (w *egress) turn() error {
-	n, err := w.device.Read(w.bufs, w.sizes, packetStart)
-	if err != nil && !errors.Is(err, device.ErrMalformed) {
-		return err
+	if w.sent == len(w.msgs) {
+		w.decide()
 	}
-	w.account = Account{}
-	if err != nil {
-		w.account.Received++
-		w.account.drop(Malformed)
+	before := w.sent
+	if err := w.send(); err != nil {
+		return false, err
 	}
-	w.msgs, w.to = w.msgs[:0], w.to[:0]
-
-	t := w.tables.Load()
-	for i := range n {
-		w.account.Received++
-		w.forward(t, w.bufs[i][:packetStart+w.sizes[i]])
-	}
-	err = w.send()
 	w.answer()
-	w.Engine.egress.enter(&w.account)
-	return err
+	if w.sent == len(w.msgs) {
+		w.ledger.enter(&w.account)
+		w.account = Account{}
+	}
+	return w.sent > before || w.sent == len(w.msgs), nil
 }
 
-// forward decides about the packet buf[packetStart:] and queues it to its peer.
-func (w *egress) forward(t *tables, buf []byte) {
-	p := buf[packetStart:]
-	h, ok := packet.Parse(p)
+func (w *egress) read() (some bool, err error) {
+	w.next = 0
+	w.n, err = w.queue.Read(w.arena, w.pkts)
+	if errors.Is(err, device.ErrMalformed) {
+		w.account.Received++
+		w.account.drop(Malformed, 1)
+		return true, nil
+	}
+	return w.n > 0, err
+}
+
+// decide makes messages of what was read, as far as there is room for them.
+func (w *egress) decide() {
+	w.made, w.sent = 0, 0
+	w.pieces, w.msgs, w.fates = w.pieces[:0], w.msgs[:0], w.fates[:0]
+	t := w.tables.Load()
+	for w.next < w.n && w.room() {
+		w.forward(t, &w.pkts[w.next])
+		w.next++
+	}
+}
+
+// room says whether the largest superpacket fits in what is left.
+func (w *egress) room() bool {
+	return len(w.headers)-w.made >= packet.MaxSegments*maxHeaders &&
+		cap(w.pieces)-len(w.pieces) >= 2*packet.MaxSegments &&
+		cap(w.msgs)-len(w.msgs) >= packet.MaxSegments
+}
+
+// forward decides about p and queues it to its peer.
+func (w *egress) forward(t *tables, p *packet.Packet) {
+	data, h := p.Data(), &w.header
+	if !packet.ParseInto(data, h) || !p.Check(h) {
+		w.account.Received++
+		w.account.drop(Malformed, 1)
+		return
+	}
+	count, largest := 1, len(data)
+	if p.GSO != packet.NoGSO {
+		w.segmenter.Reset(p, h)
+		count, largest = w.segmenter.Len(), w.segmenter.PacketLen()
+	}
+	w.account.Received += uint64(count)
+
 	switch {
-	case !ok:
-		w.account.drop(Malformed)
+	case count > packet.MaxSegments, count > 1 && w.segmenter.HeaderLen() > maxHeaders-encap.Headroom:
+		w.account.drop(Malformed, count)
 		return
 	case len(t.local.PodCIDRs) == 0:
-		w.account.drop(Fenced)
-		w.answers.add(t.local.Address, p, h.Src, packet.NetUnreachable, 0)
+		w.account.drop(Fenced, count)
+		w.answers.add(t.local.Address, w.quote(p), h.Src, packet.NetUnreachable, 0)
 		return
 	case !t.isLocal(h.Src):
-		w.account.drop(Spoofed)
+		w.account.drop(Spoofed, count)
 		return
 	}
 	owner, ok := t.routes.Lookup(h.Dst)
 	switch {
 	case !ok:
-		w.account.drop(NoRoute)
-		w.answers.add(t.local.Address, p, h.Src, packet.NetUnreachable, 0)
+		w.account.drop(NoRoute, count)
+		w.answers.add(t.local.Address, w.quote(p), h.Src, packet.NetUnreachable, 0)
 	case owner == t.self:
-		w.account.drop(NotOurs)
-	case len(p) > owner.MTU:
-		w.account.drop(TooBig)
-		w.answers.add(t.local.Address, p, h.Src, packet.FragmentationNeeded, owner.MTU)
+		w.account.drop(NotOurs, count)
+	case largest > owner.MTU:
+		w.account.drop(TooBig, count)
+		w.answers.add(t.local.Address, w.quote(p), h.Src, packet.FragmentationNeeded, owner.MTU)
+	case p.GSO == packet.NoGSO:
+		w.enqueue(owner, p)
 	default:
-		w.enqueue(owner, buf, h)
+		w.cut(owner, p)
 	}
 }
 
-// enqueue encapsulates for owner. The DS field is copied to the outer header: ECN by
-// RFC 6040 section 4.1, normal mode; DSCP so that the underlay can tell classes
-// apart, while the inner one arrives as it was sent.
-func (w *egress) enqueue(owner *peer, buf []byte, h packet.Header) {
-	start := owner.Codec.Encap(buf, packetStart)
-	w.msgs = append(w.msgs, encap.Message{Buf: buf[start:], Addr: owner.Endpoint, DSField: h.DSField})
-	w.to = append(w.to, owner)
+// quote is the wire packet that an ICMP error about p quotes: of a superpacket, its
+// first segment, as far as it may be quoted.
+func (w *egress) quote(p *packet.Packet) []byte {
+	if p.GSO == packet.NoGSO {
+		return p.Data()
+	}
+	n := w.segmenter.HeaderLen()
+	payload := w.segmenter.Put(w.first, 0)
+	n += copy(w.first[n:], payload)
+	return w.first[:n]
 }
 
+// enqueue encapsulates a wire packet for owner. The DS field is copied to the outer
+// header: ECN by RFC 6040 section 4.1, normal mode; DSCP so that the underlay can
+// tell classes apart, while the inner one arrives as it was sent.
+func (w *egress) enqueue(owner *peer, p *packet.Packet) {
+	h, size := &w.header, len(p.Data())
+	flow := h.FlowHash(p.Data())
+	sum := checksum(owner, p, h)
+	if p.CsumStart != 0 && sum == (encap.Checksum{}) {
+		packet.Complete(p)
+	}
+	start := owner.Codec.Encap(p.Buf, p.Start, sum)
+	datagram := p.Buf[start:]
+	if w.join(owner, flow, datagram, size) {
+		return
+	}
+	w.pieces = append(w.pieces, datagram)
+	w.add(owner, encap.Message{
+		Pieces: w.pieces[len(w.pieces)-1:], Segments: 1, SegmentSize: len(datagram), PerSegment: 1, Flow: flow,
+	}, size)
+}
+
+// join appends datagram to the last message, where that is one send for the kernel:
+// same peer, source port and DS field, and no longer than the datagrams before it,
+// of which only the last may be shorter.
+func (w *egress) join(owner *peer, flow uint32, datagram []byte, size int) bool {
+	last := len(w.msgs) - 1
+	if last < 0 {
+		return false
+	}
+	m := &w.msgs[last]
+	total := (m.Segments + 1) * m.SegmentSize
+	switch {
+	case w.fates[last].peer != owner || m.PerSegment != 1 || m.DSField != w.header.DSField,
+		!encap.SamePort(m.Flow, flow),
+		len(datagram) > m.SegmentSize || len(m.Pieces[m.Segments-1]) < m.SegmentSize,
+		m.Segments == encap.MaxSegments || total > encap.MaxPayload:
+		return false
+	}
+	w.pieces = append(w.pieces, datagram)
+	m.Pieces = w.pieces[len(w.pieces)-m.Segments-1:]
+	m.Segments++
+	w.fates[last].bytes += size
+	return true
+}
+
+// cut makes messages of the superpacket that the segmenter was given. One send
+// takes encap.MaxPayload bytes, which a full superpacket with its headers exceeds.
+func (w *egress) cut(owner *peer, p *packet.Packet) {
+	s, h := &w.segmenter, &w.header
+	flow := h.FlowHash(p.Data())
+	sum := checksum(owner, p, h)
+	shim := owner.Codec.Len(sum)
+	segment := shim + s.PacketLen()
+	atOnce := max(1, min(encap.MaxSegments, encap.MaxPayload/segment))
+
+	for i := 0; i < s.Len(); {
+		n := min(atOnce, s.Len()-i)
+		from, size := len(w.pieces), 0
+		for range n {
+			head := w.headers[w.made:][:shim+s.HeaderLen()]
+			w.made += len(head)
+			payload := s.Put(head[shim:], i)
+			if shim > 0 {
+				owner.Codec.Encap(head, shim, sum)
+			} else {
+				s.Finish(head, payload)
+			}
+			w.pieces = append(w.pieces, head, payload)
+			size += s.HeaderLen() + len(payload)
+			i++
+		}
+		w.add(owner, encap.Message{
+			Pieces: w.pieces[from:], Segments: n, SegmentSize: segment, PerSegment: 2, Flow: flow,
+		}, size)
+	}
+}
+
+// checksum is what remote checksum offload tells owner of p's checksum: nothing
+// where that is complete, or owner does not take it.
+func checksum(owner *peer, p *packet.Packet, h *packet.Header) encap.Checksum {
+	sum := encap.Checksum{Start: p.CsumStart, Field: p.CsumStart + p.CsumOffset}
+	if p.CsumStart == 0 || !owner.RCO || !plausible(sum, h) {
+		return encap.Checksum{}
+	}
+	return sum
+}
+
+func (w *egress) add(owner *peer, m encap.Message, bytes int) {
+	m.Addr, m.DSField = owner.Endpoint, w.header.DSField
+	w.msgs = append(w.msgs, m)
+	w.fates = append(w.fates, fate{owner, bytes})
+}
+
+// send sends what there is room for, and enters in the account what became of it.
 func (w *egress) send() error {
-	if len(w.msgs) == 0 {
+	batch := w.msgs[w.sent:]
+	if len(batch) == 0 {
 		return nil
 	}
-	sent, err := w.wire.Send(w.msgs)
-	for i := range w.msgs {
-		m := &w.msgs[i]
-		switch {
-		case i >= sent:
-			w.account.drop(UnderlayRefused)
-		case m.Err == nil:
-			w.account.Forwarded++
-			w.to[i].tx.packets.Add(1)
-			w.to[i].tx.bytes.Add(uint64(len(m.Buf) - w.to[i].Codec.Overhead()))
-		case errors.Is(m.Err, encap.ErrTooBig):
-			w.account.drop(TooBig)
-		case errors.Is(m.Err, encap.ErrFull):
-			w.account.drop(SocketFull)
-		default:
-			w.account.drop(UnderlayRefused)
-		}
+	sent, err := w.wire.Send(batch)
+	for i := range batch[:sent] {
+		w.settle(&batch[i], w.fates[w.sent+i])
 	}
+	w.sent += sent
 	return err
+}
+
+func (w *egress) settle(m *encap.Message, f fate) {
+	if m.Lost > 0 {
+		f.bytes = f.bytes * (m.Segments - m.Lost) / m.Segments
+		w.account.drop(reasonOf(m.Err), m.Lost)
+	}
+	arrived := m.Segments - m.Lost
+	w.account.Forwarded += uint64(arrived)
+	t := &f.peer.workers[w.index]
+	t.txPackets.Add(uint64(arrived))
+	t.txBytes.Add(uint64(f.bytes))
+}
+
+func reasonOf(err error) Reason {
+	switch {
+	case errors.Is(err, encap.ErrTooBig):
+		return TooBig
+	case errors.Is(err, encap.ErrFull):
+		return SocketFull
+	}
+	return UnderlayRefused
 }
 
 // answer writes the batch's ICMP errors to the TUN, where the kernel delivers
@@ -160,6 +341,19 @@ func (w *egress) answer() {
 	if len(batch) == 0 {
 		return
 	}
-	lost, _ := w.device.Write(batch, device.Headroom) // a sender not told will learn it by time-out
-	w.icmpSent.Add(uint64(len(batch) - lost))
+	refused, _ := w.queue.Write(batch) // a sender not told will learn it by time-out
+	w.icmpSent.Add(uint64(len(batch) - refused))
+}
+
+// stuck says whether the underlay had no room for all that was read.
+func (w *egress) stuck() bool { return w.sent < len(w.msgs) }
+
+// abandon accounts for what was read and will not be sent any more.
+func (w *egress) abandon() {
+	for _, m := range w.msgs[w.sent:] {
+		w.account.drop(SocketFull, m.Segments)
+	}
+	w.sent, w.msgs = 0, w.msgs[:0]
+	w.ledger.enter(&w.account)
+	w.account = Account{}
 }

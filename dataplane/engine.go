@@ -1,6 +1,7 @@
 // Package dataplane carries pod packets between nodes: from the TUN device to
 // the underlay socket (egress.go) and back (ingress.go). Each of the two files
-// opens with the walk of a packet, and its functions stand in that order.
+// opens with the walk of a packet, and its functions stand in that order. A
+// worker (worker.go) does both for one queue of the TUN.
 //
 // The package decides by an immutable table set (config.go) and accounts for
 // every packet (drops.go). It knows nothing of how peers are found.
@@ -14,69 +15,75 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/weft-net/weft/dataplane/offload"
+	"github.com/weft-net/weft/dataplane/packet"
 	"github.com/weft-net/weft/encap"
 )
 
-// Device is the kernel's end: device.TUN, or a fake in tests.
-type Device interface {
-	// BatchSize is how many buffers Read needs and the most Write takes.
-	BatchSize() int
+// Queue is the kernel's end: one queue of the TUN, or a fake in tests. Nothing
+// in it waits. One goroutine uses it.
+type Queue interface {
+	// FD is readable when Read has something.
+	FD() int
 
-	// Read blocks, fills bufs[i][offset:] and sizes[i] for i < n, and never
-	// touches the buffers after it returned. An error that wraps net.ErrClosed
-	// ends the engine without fault; device.ErrMalformed is one lost read, and
-	// n packets are good all the same; any other ends the engine. One caller
-	// at a time.
-	Read(bufs [][]byte, sizes []int, offset int) (n int, err error)
+	// Read puts packets into arena, one behind the other, describes them in
+	// pkts[:n], and never touches them after it returned. n is 0 where there is
+	// nothing, or where arena is too small for one more. device.ErrMalformed is
+	// one lost read, and the n packets are good all the same; any other error
+	// ends the engine, without fault where it wraps net.ErrClosed.
+	Read(arena []byte, pkts []packet.Packet) (n int, err error)
 
-	// Write delivers bufs[i][offset:] and says how many the kernel refused. It
-	// may overwrite the buffers up to their capacity and swap them in bufs,
-	// until it returns. Any number of callers.
-	Write(bufs [][]byte, offset int) (lost int, err error)
-
-	Close() error
+	// Write delivers groups, borrowed until it returns, and says how many of
+	// their wire packets the kernel refused, and why the first.
+	Write(groups []packet.Group) (refused int, err error)
 }
 
-// Wire is the underlay's end: encap.Socket, or a fake in tests. One goroutine
-// receives while another sends.
+// Wire is the underlay's end: a socket of encap, or a fake in tests. Nothing in
+// it waits. One goroutine uses it.
 type Wire interface {
-	// Recv blocks, fills msgs[:n] and borrows their buffers until it returns.
-	// Errors as for Device.Read.
-	Recv(msgs []encap.Message) (n int, err error)
+	// FD is readable when Recv has something.
+	FD() int
 
-	// Send says in each message's Err what became of it, and borrows the
-	// buffers until it returns. An error means that msgs[sent:] were not tried.
+	// Recv fills msgs[:n], each buffer from its start. n is 0 where there is
+	// nothing. An error ends the engine.
+	Recv(msgs []encap.Received) (n int, err error)
+
+	// Send says in each message's Err and Lost what became of it, and borrows the
+	// pieces until it returns. Where sent < len(msgs) the kernel has no room for
+	// msgs[sent:] before Full is writable.
 	Send(msgs []encap.Message) (sent int, err error)
 
-	Close() error
+	// Full is the descriptor of the socket that had no room, after a short Send.
+	Full() int
 }
 
-// Engine moves packets between one Device and one Wire by the tables of the
-// last Apply. Apply, Stats and Close may be called from any goroutine.
-type Engine struct {
-	device Device
-	wire   Wire
-	codec  encap.Codec
+// Pair is what one worker works on: a queue of the device, and a socket.
+type Pair struct {
+	Queue Queue
+	Wire  Wire
+}
 
-	tables atomic.Pointer[tables]
+// Engine moves packets between queues and wires by the tables of the last Apply.
+// Apply and Stats may be called from any goroutine. It owns neither the queues
+// nor the wires: their owner closes them after Run has returned.
+type Engine struct {
+	codec   encap.Codec
+	workers []*worker
+	tables  atomic.Pointer[tables]
 
 	mu    sync.Mutex       // over what follows, and one Apply at a time
 	links map[string]*link // by peer ID, of all peers there ever were
-
-	egress   ledger
-	ingress  ledger
-	icmpSent atomic.Uint64
-
-	closed   atomic.Bool
-	closing  sync.Once
-	closeErr error
 }
 
-// New makes an engine that owns device and wire from now on. codec is the one
-// that the wire's port belongs to. Nothing is forwarded before the first Apply:
-// what arrives by then is dropped for want of a route or a known peer.
-func New(device Device, wire Wire, codec encap.Codec) *Engine {
-	e := &Engine{device: device, wire: wire, codec: codec, links: make(map[string]*link)}
+// New makes an engine with a worker for each of pairs. codec is the one that the
+// wires' port belongs to; can says which superpackets the device takes (TSO, USO).
+// Nothing is forwarded before the first Apply: what arrives by then is dropped for
+// want of a route or a known peer.
+func New(pairs []Pair, codec encap.Codec, can offload.Set) *Engine {
+	e := &Engine{codec: codec, links: make(map[string]*link)}
+	for i, p := range pairs {
+		e.workers = append(e.workers, newWorker(e, i, len(pairs), p, can))
+	}
 	if err := e.Apply(Config{}); err != nil {
 		panic("dataplane: the empty configuration is refused: " + err.Error())
 	}
@@ -89,7 +96,7 @@ func New(device Device, wire Wire, codec encap.Codec) *Engine {
 func (e *Engine) Apply(c Config) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	t, err := compile(c, e.codec, e.links)
+	t, err := compile(c, e.codec, len(e.workers), e.links)
 	if err != nil {
 		return err
 	}
@@ -97,37 +104,47 @@ func (e *Engine) Apply(c Config) error {
 	return nil
 }
 
-// Run forwards packets until ctx is done, then closes the engine and returns
-// nil; or until device or wire fail, and returns why.
+// Run forwards packets until ctx is done, and returns nil; or until a queue or a
+// wire fails, and returns why. It may be called once.
 func (e *Engine) Run(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, func() { e.Close() })
-	defer stop()
-	ended := make(chan error, 2)
-	go func() { ended <- e.runEgress() }()
-	go func() { ended <- e.runIngress() }()
-	first := <-ended
-	asked := ctx.Err() != nil || e.closed.Load()
-	e.Close() // one direction alone is of no use
-	second := <-ended
-
-	switch {
-	case !errors.Is(first, net.ErrClosed):
-		return first
-	case !errors.Is(second, net.ErrClosed):
-		return second
-	case !asked:
-		return fmt.Errorf("another program deleted the TUN device, or closed the data port: %w", first)
+	ended := make(chan error, len(e.workers))
+	stop := func() {
+		for _, w := range e.workers {
+			w.stop()
+		}
 	}
-	return nil
+	for _, w := range e.workers {
+		if err := w.open(); err != nil {
+			return errors.Join(err, e.release())
+		}
+	}
+	for _, w := range e.workers {
+		go func() { ended <- w.run() }()
+	}
+	undo := context.AfterFunc(ctx, stop)
+	defer undo()
+
+	var first error
+	for range e.workers {
+		err := <-ended
+		if first == nil {
+			first = err
+		}
+		stop() // one worker alone is of no use
+	}
+	if errors.Is(first, net.ErrClosed) {
+		first = fmt.Errorf("another program deleted the TUN device: %w", first)
+	}
+	return errors.Join(first, e.release())
 }
 
-// Close closes device and wire, which ends Run. It may be called more than once.
-func (e *Engine) Close() error {
-	e.closing.Do(func() {
-		e.closed.Store(true)
-		e.closeErr = errors.Join(e.device.Close(), e.wire.Close())
-	})
-	return e.closeErr
+// release gives back what the workers took in open.
+func (e *Engine) release() error {
+	var errs []error
+	for _, w := range e.workers {
+		errs = append(errs, w.close())
+	}
+	return errors.Join(errs...)
 }
 
 // Stats is what the engine has done so far.
@@ -145,19 +162,16 @@ type PeerStats struct {
 
 // Stats reads the counters.
 func (e *Engine) Stats() Stats {
-	s := Stats{
-		Egress:   e.egress.read(),
-		Ingress:  e.ingress.read(),
-		ICMPSent: e.icmpSent.Load(),
-		Peers:    make(map[string]PeerStats),
+	s := Stats{Peers: make(map[string]PeerStats)}
+	for _, w := range e.workers {
+		s.Egress.add(w.egress.ledger.read())
+		s.Ingress.add(w.ingress.ledger.read())
+		s.ICMPSent += w.egress.icmpSent.Load()
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for id, l := range e.links {
-		s.Peers[id] = PeerStats{
-			TxPackets: l.tx.packets.Load(), TxBytes: l.tx.bytes.Load(),
-			RxPackets: l.rx.packets.Load(), RxBytes: l.rx.bytes.Load(),
-		}
+		s.Peers[id] = l.read()
 	}
 	return s
 }

@@ -341,9 +341,10 @@ func TestApplyRefusesTwoOwners(t *testing.T) {
 }
 
 func TestRunReportsADeviceThatIsGone(t *testing.T) {
-	device := dataplanetest.NewDevice(1)
-	e := dataplane.New(device, dataplanetest.NewNetwork().Listen(endpoint(1)), encap.UDP)
-	device.Close()
+	device := dataplanetest.NewDevice(t)
+	pairs := []dataplane.Pair{{Queue: device, Wire: dataplanetest.NewNetwork().Listen(t, endpoint(1))}}
+	e := dataplane.New(pairs, encap.UDP, 0)
+	device.Vanish()
 	if err := e.Run(context.Background()); err == nil {
 		t.Error("Run returned nil though nobody asked it to stop")
 	}

@@ -1,133 +1,178 @@
 package dataplane
 
 import (
-	"github.com/weft-net/weft/dataplane/device"
+	"net/netip"
+	"sync/atomic"
+
+	"github.com/weft-net/weft/dataplane/arena"
+	"github.com/weft-net/weft/dataplane/offload"
 	"github.com/weft-net/weft/dataplane/packet"
 	"github.com/weft-net/weft/encap"
 )
 
 /* The way in: from the underlay to the TUN.
  *
- * 1. Receive a batch of datagrams.
+ * 1. Receive a batch of messages: each one datagram, or several of one sender
+ *    that the kernel put together.
  * 2. Find the peer by the outer source address.
- * 3. Take the encapsulation off; parse the inner IP header.
+ * 3. Of each datagram take the encapsulation off; parse the inner IP header.
  * 4. Check that the inner source is that peer's to use (anti-spoof), that the
  *    inner destination is this node's (no transit, no loops), and the size.
  * 5. Merge the underlay's congestion mark into the inner header.
- * 6. Write the batch to the TUN; enter it in the account.
- *
- * One goroutine does it all, in order.
+ * 6. Merge runs of one flow into superpackets, payloads where they lie.
+ * 7. Write them to the TUN; enter the batch in the account.
  */
 
-// datagramStart is where datagrams are received to: wherever the inner packet
-// starts in them, there is room in front for the TUN's own header.
-const datagramStart = device.Headroom
+const (
+	// receives is how many messages one turn takes, and receiveBuffer the room
+	// for each, in bytes: no UDP datagram is larger, and no coalesced run either.
+	receives      = 24
+	receiveBuffer = 64 << 10
 
-// ingress is what the goroutine owns for life. The stages borrow from it.
+	// mergeRound is how many wire packets are written to the TUN at once, at the
+	// most: a turn with more writes several times.
+	mergeRound = 1024
+)
+
+const _ = uint(receiveBuffer - encap.MaxDatagram)
+
+// ingress is what a worker owns for the way in, for life. The stages borrow from it.
 type ingress struct {
-	*Engine
-	msgs    []encap.Message
-	bufs    [][]byte // the buffer that each message's Buf is a part of
-	out     [][]byte // accepted packets behind device.Headroom bytes
-	account Account  // of this batch
+	tables *atomic.Pointer[tables]
+	queue  Queue
+	wire   Wire
+	index  int // of the worker, for its counters
+
+	msgs   []encap.Received
+	header packet.Header
+	merger *packet.Merger
+	merged int // packets that the merger holds
+
+	// The last packet that passed step 4. Most of its successors are of the same
+	// flow, and pass for the same reasons.
+	passed struct {
+		tables   *tables
+		from     *peer
+		src, dst netip.Addr
+	}
+
+	account Account // of this batch
+	ledger  ledger
 }
 
-func (e *Engine) newIngress() *ingress {
-	n := min(encap.Batch, e.device.BatchSize())
-	w := &ingress{
-		Engine: e,
-		msgs:   make([]encap.Message, n),
-		bufs:   make([][]byte, n),
-		out:    make([][]byte, 0, n),
-	}
-	for i := range w.bufs {
-		w.bufs[i] = make([]byte, datagramStart+encap.MaxDatagram)
-		w.msgs[i].Buf = w.bufs[i][datagramStart:]
-	}
-	return w
-}
-
-func (e *Engine) runIngress() error {
-	w := e.newIngress()
-	for {
-		if err := w.turn(); err != nil {
-			return err
-		}
+func (w *ingress) init(tables *atomic.Pointer[tables], index int, p Pair, can offload.Set) {
+	*w = ingress{
+		tables: tables, queue: p.Queue, wire: p.Wire, index: index,
+		msgs:   make([]encap.Received, receives),
+		merger: packet.NewMerger(mergeRound, can.Has(offload.TSO), can.Has(offload.USO)),
 	}
 }
 
-// turn takes one batch all the way.
-func (w *ingress) turn() error {
+func (w *ingress) carve(a *arena.Arena) {
+	for i := range w.msgs {
+		w.msgs[i].Buf = a.Take(receiveBuffer)
+	}
+}
+
+// turn takes one batch all the way. busy says whether there was one.
+func (w *ingress) turn() (busy bool, err error) {
 	n, err := w.wire.Recv(w.msgs)
-	if err != nil {
-		return err
+	if n == 0 {
+		return false, err
 	}
-	w.account = Account{Received: uint64(n)}
-	w.out = w.out[:0]
-
+	w.account = Account{}
 	t := w.tables.Load()
-	for i := range n {
-		w.accept(t, i)
+	for i := range w.msgs[:n] {
+		w.open(t, &w.msgs[i])
 	}
 	w.deliver()
-	w.Engine.ingress.enter(&w.account)
-	return nil
+	w.ledger.enter(&w.account)
+	return true, err
 }
 
-// accept decides about message i and queues its inner packet for delivery.
-func (w *ingress) accept(t *tables, i int) {
-	m := &w.msgs[i]
-	from, ok := t.endpoints[m.Addr.Addr()]
-	if !ok {
-		w.account.drop(UnknownPeer)
-		return
+// open takes a message apart.
+func (w *ingress) open(t *tables, m *encap.Received) {
+	from, known := t.endpoints[m.Addr.Addr()]
+	packets, bytes := 0, 0
+	for rest := m.Buf[:m.N]; ; {
+		size := min(m.SegmentSize, len(rest))
+		w.account.Received++
+		if !known {
+			w.account.drop(UnknownPeer, 1)
+		} else if n := w.accept(t, from, rest[:size], m.DSField); n > 0 {
+			packets++
+			bytes += n
+		}
+		if rest = rest[size:]; len(rest) == 0 {
+			break
+		}
 	}
-	p, ok := t.codec.Decap(m.Buf[:m.N])
-	if !ok {
-		w.account.drop(Malformed)
-		return
+	if packets > 0 {
+		counters := &from.workers[w.index]
+		counters.rxPackets.Add(uint64(packets))
+		counters.rxBytes.Add(uint64(bytes))
 	}
-	h, ok := packet.Parse(p)
+}
+
+// accept decides about one datagram, and returns the size of its inner packet where
+// that goes on.
+func (w *ingress) accept(t *tables, from *peer, datagram []byte, ds uint8) (size int) {
+	p, sum, ok := t.codec.Decap(datagram)
+	h := &w.header
+	if !ok || !packet.ParseInto(p, h) || !plausible(sum, h) {
+		w.account.drop(Malformed, 1)
+		return 0
+	}
+	if reason, ok := w.admit(t, from, h); !ok {
+		w.account.drop(reason, 1)
+		return 0
+	}
 	switch {
-	case !ok:
-		w.account.drop(Malformed)
-		return
-	case !t.mayCarry(from, h.Src):
-		w.account.drop(Spoofed)
-		return
 	case len(p) > t.local.MTU:
-		w.account.drop(TooBig)
-		return
+		w.account.drop(TooBig, 1)
+		return 0
+	case !packet.MergeECN(p, ds):
+		w.account.drop(Congestion, 1)
+		return 0
+	}
+	if w.merged == mergeRound {
+		w.deliver()
+	}
+	w.merger.Add(p, h, sum != encap.Checksum{})
+	w.merged++
+	return len(p)
+}
+
+// plausible says whether sum, if there is one, is that of the transport header: a
+// peer does not get to write into any other place of a packet.
+func plausible(sum encap.Checksum, h *packet.Header) bool {
+	return sum == encap.Checksum{} || sum.Start == h.Transport && sum.Field == h.ChecksumField()
+}
+
+// admit checks the addresses of a packet from a peer.
+func (w *ingress) admit(t *tables, from *peer, h *packet.Header) (r Reason, ok bool) {
+	last := &w.passed
+	if last.tables == t && last.from == from && last.src == h.Src && last.dst == h.Dst {
+		return 0, true
+	}
+	if !t.mayCarry(from, h.Src) {
+		return Spoofed, false
 	}
 	if owner, ok := t.routes.Lookup(h.Dst); !ok || owner != t.self {
-		w.account.drop(NotOurs)
-		return
+		return NotOurs, false
 	}
-	if !packet.MergeECN(p, m.DSField) {
-		w.account.drop(Congestion)
-		return
-	}
-	from.rx.packets.Add(1)
-	from.rx.bytes.Add(uint64(len(p)))
-	w.enqueue(i, p)
-}
-
-// enqueue gives the TUN the packet with the room in front of it, and behind it
-// all that is left of the buffer, which merging a flow's packets needs.
-func (w *ingress) enqueue(i int, p []byte) {
-	buf := w.bufs[i]
-	// p lies somewhere in buf; both end at the same byte of the same array.
-	start := cap(buf) - cap(p)
-	w.out = append(w.out, buf[start-device.Headroom:start+len(p)])
+	last.tables, last.from, last.src, last.dst = t, from, h.Src, h.Dst
+	return 0, true
 }
 
 // deliver writes the accepted packets to the TUN.
 func (w *ingress) deliver() {
-	if len(w.out) == 0 {
+	if w.merged == 0 {
 		return
 	}
-	accepted := uint64(len(w.out))
-	lost, _ := w.device.Write(w.out, device.Headroom) // the account says it; the next Read reports a device that is gone
-	w.account.Drops[DeviceRefused] += uint64(lost)
-	w.account.Forwarded += accepted - uint64(lost)
+	refused, _ := w.queue.Write(w.merger.Groups()) // the account says it; the next Read reports a device that is gone
+	w.account.drop(DeviceRefused, refused)
+	w.account.Forwarded += uint64(w.merged - refused)
+	w.merged = 0
+	w.merger.Reset()
 }

@@ -12,13 +12,11 @@ import (
 
 	"github.com/weft-net/weft/dataplane"
 	"github.com/weft-net/weft/dataplane/dataplanetest"
+	"github.com/weft-net/weft/dataplane/offload"
 	"github.com/weft-net/weft/encap"
 )
 
-const (
-	testMTU   = 1472
-	testBatch = 128
-)
+const testMTU = 1460
 
 // node is an engine with both its ends in memory.
 type node struct {
@@ -32,7 +30,7 @@ type node struct {
 func newNode(t *testing.T, network *dataplanetest.Network, i byte, peers ...byte) *node {
 	t.Helper()
 	n := &node{
-		device:   dataplanetest.NewDevice(testBatch),
+		device:   dataplanetest.NewDevice(t),
 		endpoint: endpoint(i),
 		config: dataplane.Config{
 			PodCIDRs:  []netip.Prefix{block(i)},
@@ -43,10 +41,11 @@ func newNode(t *testing.T, network *dataplanetest.Network, i byte, peers ...byte
 	}
 	for _, p := range peers {
 		n.config.Peers = append(n.config.Peers, dataplane.Peer{
-			ID: endpoint(p).String(), Endpoint: endpoint(p), PodCIDRs: []netip.Prefix{block(p)}, MTU: testMTU, Codec: encap.UDP,
+			ID: endpoint(p).String(), Endpoint: endpoint(p), PodCIDRs: []netip.Prefix{block(p)}, MTU: testMTU, Codec: encap.UDP, RCO: true,
 		})
 	}
-	n.Engine = dataplane.New(n.device, network.Listen(n.endpoint), encap.UDP)
+	pairs := []dataplane.Pair{{Queue: n.device, Wire: network.Listen(t, n.endpoint)}}
+	n.Engine = dataplane.New(pairs, encap.UDP, offload.All)
 	if err := n.Apply(n.config); err != nil {
 		t.Fatal(err)
 	}

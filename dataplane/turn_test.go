@@ -3,176 +3,319 @@ package dataplane
 import (
 	"encoding/binary"
 	"errors"
-	"net"
 	"net/netip"
 	"testing"
 
+	"github.com/weft-net/weft/dataplane/arena"
 	"github.com/weft-net/weft/dataplane/device"
+	"github.com/weft-net/weft/dataplane/offload"
+	"github.com/weft-net/weft/dataplane/packet"
 	"github.com/weft-net/weft/encap"
 )
 
-// replay is a device and a wire that hand over the same batch again and again,
+// replay is a queue and a wire that hand over the same packets again and again,
 // and swallow what they are given.
 type replay struct {
-	packet []byte
-	from   netip.AddrPort
-	taken  int
+	packet  packet.Packet // Start is 0
+	packets int           // in one read or receive
+	from    netip.AddrPort
+
+	// send, if not nil, is what Send does.
+	send func([]encap.Message) int
+
+	readErr        error // beside the packets
+	sends, sent    int   // messages, and datagrams in them
+	groups, merged int   // groups, and wire packets in them
 }
 
-func (r *replay) BatchSize() int { return encap.Batch }
+func (r *replay) FD() int   { return -1 }
+func (r *replay) Full() int { return -1 }
 
-func (r *replay) Read(bufs [][]byte, sizes []int, offset int) (int, error) {
-	for i := range bufs {
-		sizes[i] = copy(bufs[i][offset:], r.packet)
+func (r *replay) Read(arena []byte, pkts []packet.Packet) (n int, err error) {
+	for n < min(r.packets, len(pkts)) && len(arena) >= device.Headroom+len(r.packet.Buf) {
+		p := &pkts[n]
+		*p = r.packet
+		end := device.Headroom + copy(arena[device.Headroom:], r.packet.Buf)
+		p.Buf, p.Start = arena[:end], device.Headroom
+		arena = arena[end:]
+		n++
 	}
-	return len(bufs), nil
+	return n, r.readErr
 }
 
-func (r *replay) Write(bufs [][]byte, _ int) (int, error) {
-	r.taken += len(bufs)
+func (r *replay) Write(groups []packet.Group) (int, error) {
+	for i := range groups {
+		r.groups++
+		r.merged += len(groups[i].Members)
+	}
 	return 0, nil
 }
 
-func (r *replay) Recv(msgs []encap.Message) (int, error) {
+// Recv gives messages of 20 datagrams.
+func (r *replay) Recv(msgs []encap.Received) (int, error) {
 	for i := range msgs {
-		msgs[i].N = copy(msgs[i].Buf, r.packet)
-		msgs[i].Addr = r.from
+		m := &msgs[i]
+		m.N, m.Addr, m.SegmentSize = 0, r.from, len(r.packet.Buf)
+		for range 20 {
+			m.N += copy(m.Buf[m.N:], r.packet.Buf)
+		}
 	}
 	return len(msgs), nil
 }
 
 func (r *replay) Send(msgs []encap.Message) (int, error) {
-	r.taken += len(msgs)
+	if r.send != nil {
+		return r.send(msgs), nil
+	}
+	for i := range msgs {
+		r.sends++
+		r.sent += msgs[i].Segments
+	}
 	return len(msgs), nil
 }
 
-func (r *replay) Close() error { return nil }
+var here, there = netip.MustParsePrefix("10.244.1.0/24"), netip.MustParsePrefix("10.244.2.0/24")
 
-// newReplay is an engine with one peer. Its device and wire replay a packet of
-// 1,400 bytes between the two blocks, out or in.
-func newReplay(tb testing.TB, in bool) (*Engine, *replay) {
-	here, there := netip.MustParsePrefix("10.244.1.0/24"), netip.MustParsePrefix("10.244.2.0/24")
-	r := &replay{from: netip.MustParseAddrPort("198.51.100.2:8285")}
+// newReplay is an engine of one worker with one peer, and what it works on: packets
+// of 1,400 bytes between the two blocks, out or in; or a TCP superpacket of so
+// many segments.
+func newReplay(tb testing.TB, in bool, segments int) (*worker, *replay) {
+	tb.Helper()
+	r := &replay{from: netip.MustParseAddrPort("198.51.100.2:8285"), packets: 100}
 	src, dst := here.Addr().Next(), there.Addr().Next()
 	if in {
 		src, dst = dst, src
 	}
-	r.packet = make([]byte, 1400)
-	r.packet[0], r.packet[2], r.packet[3], r.packet[8], r.packet[9] = 0x45, 1400>>8, 1400&0xff, 64, 17
-	copy(r.packet[12:], src.AsSlice())
-	copy(r.packet[16:], dst.AsSlice())
-	sum := 0
-	for i := 0; i < 20; i += 2 {
-		sum += int(r.packet[i])<<8 | int(r.packet[i+1])
+	size, protocol := 1400, byte(packet.ProtocolUDP)
+	if segments > 0 {
+		size, protocol = 40+segments*1400, packet.ProtocolTCP
 	}
-	sum = ^(sum&0xffff + sum>>16)
-	r.packet[10], r.packet[11] = byte(sum>>8), byte(sum)
+	b := make([]byte, size)
+	b[0], b[8], b[9] = 0x45, 64, protocol
+	binary.BigEndian.PutUint16(b[2:], uint16(size))
+	copy(b[12:], src.AsSlice())
+	copy(b[16:], dst.AsSlice())
+	binary.BigEndian.PutUint16(b[10:], packet.Checksum(b[:20], 0))
+	r.packet = packet.Packet{Buf: b}
+	if segments > 0 {
+		b[20+12], b[20+13] = 0x50, 0x10
+		r.packet.GSO, r.packet.SegmentSize = packet.TCP4, 1400
+		r.packet.CsumStart, r.packet.CsumOffset = 20, 16
+		r.packets = 3
+	}
 
-	e := New(r, r, encap.UDP)
+	e := New([]Pair{{r, r}}, encap.UDP, offload.All)
 	err := e.Apply(Config{
 		PodCIDRs: []netip.Prefix{here}, Address: here.Addr(), MTU: 1472,
-		Peers: []Peer{{ID: "b", Endpoint: r.from, PodCIDRs: []netip.Prefix{there}, MTU: 1472, Codec: encap.UDP}},
+		Peers: []Peer{{ID: "b", Endpoint: r.from, PodCIDRs: []netip.Prefix{there}, MTU: 1472, Codec: encap.UDP, RCO: true}},
 	})
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return e, r
-}
-
-// turns are the two loops' bodies: what the engine does for each batch.
-func turns(tb testing.TB) map[string]func() error {
-	out, _ := newReplay(tb, false)
-	in, _ := newReplay(tb, true)
-	return map[string]func() error{"egress": out.newEgress().turn, "ingress": in.newIngress().turn}
-}
-
-func TestNoAllocationPerPacket(t *testing.T) {
-	for name, turn := range turns(t) {
-		if n := testing.AllocsPerRun(100, func() {
-			if err := turn(); err != nil {
-				t.Fatal(err)
-			}
-		}); n != 0 {
-			t.Errorf("%s: %v allocations for a batch of %d packets", name, n, encap.Batch)
+	w := e.workers[0]
+	if err := w.open(); err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := w.close(); err != nil {
+			tb.Error(err)
 		}
+	})
+	return w, r
+}
+
+type turn struct {
+	name    string
+	do      func() (bool, error)
+	packets int // wire packets in each
+}
+
+// turns are what a worker does for each batch.
+func turns(tb testing.TB) []turn {
+	out, _ := newReplay(tb, false, 0)
+	super, _ := newReplay(tb, false, 46)
+	in, _ := newReplay(tb, true, 0)
+	return []turn{
+		{"egress", out.egress.turn, 100},
+		{"egress of superpackets", super.egress.turn, 3 * 46},
+		{"ingress", in.ingress.turn, receives * 20},
 	}
 }
 
-func TestReplayIsForwarded(t *testing.T) {
-	for _, in := range []bool{false, true} {
-		e, r := newReplay(t, in)
-		turn := e.newEgress().turn
-		if in {
-			turn = e.newIngress().turn
-		}
-		if err := turn(); err != nil {
-			t.Fatal(err)
-		}
-		if r.taken != encap.Batch {
-			t.Errorf("in=%v: %d packets went through, want %d", in, r.taken, encap.Batch)
+func TestNoAllocationPerPacket(t *testing.T) {
+	for _, turn := range turns(t) {
+		if n := testing.AllocsPerRun(100, func() {
+			if busy, err := turn.do(); err != nil || !busy {
+				t.Fatal(busy, err)
+			}
+		}); n != 0 {
+			t.Errorf("%s: %v allocations for a batch of %d packets", turn.name, n, turn.packets)
 		}
 	}
 }
 
 func BenchmarkTurn(b *testing.B) {
-	for name, turn := range turns(b) {
-		b.Run(name, func(b *testing.B) {
+	for _, turn := range turns(b) {
+		b.Run(turn.name, func(b *testing.B) {
 			b.ReportAllocs()
-			for range b.N {
-				if err := turn(); err != nil {
+			for b.Loop() {
+				if _, err := turn.do(); err != nil {
 					b.Fatal(err)
 				}
 			}
-			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/encap.Batch, "ns/packet")
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*turn.packets), "ns/packet")
 		})
 	}
 }
 
-// faulty is a replay whose wire refuses datagrams, each fourth for another reason,
-// and whose device hands over something malformed beside its packets.
-type faulty struct{ *replay }
-
-func (f faulty) Read(bufs [][]byte, sizes []int, offset int) (int, error) {
-	n, _ := f.replay.Read(bufs[:8], sizes, offset)
-	return n, device.ErrMalformed
+// What is read in one turn leaves in few sends, and what is received comes in by
+// few writes.
+func TestReplayIsForwarded(t *testing.T) {
+	for _, c := range []struct {
+		in                bool
+		segments          int
+		packets, messages int
+	}{
+		{false, 0, 100, 3},     // 46 to a send
+		{false, 46, 3 * 46, 6}, // 46 x 1452 bytes are too much for one
+		{true, 0, receives * 20, receives * 20},
+	} {
+		w, r := newReplay(t, c.in, c.segments)
+		turn := w.egress.turn
+		if c.in {
+			turn = w.ingress.turn
+		}
+		if _, err := turn(); err != nil {
+			t.Fatal(err)
+		}
+		if got := [2]int{r.sent + r.merged, r.sends + r.groups}; got != [2]int{c.packets, c.messages} {
+			t.Errorf("in=%v, superpackets of %d: %d packets in %d calls, want %d in %d", c.in, c.segments, got[0], got[1], c.packets, c.messages)
+		}
+	}
 }
 
-func (f faulty) Send(msgs []encap.Message) (int, error) {
-	for i := range msgs {
-		if msgs[i].DSField != f.packet[1] {
-			return 0, errors.New("the DS field is not the inner packet's")
-		}
-		msgs[i].Err = []error{encap.ErrTooBig, encap.ErrFull, encap.ErrRefused, nil}[i%4]
+// The memory that holds packets is what WorkerMemory says, and all of it is used.
+func TestWorkerMemory(t *testing.T) {
+	a, err := arena.New(WorkerMemory)
+	if err != nil {
+		t.Fatal(err)
 	}
-	return len(msgs) - 1, net.ErrClosed
+	defer a.Close()
+	w, _ := newReplay(t, false, 0)
+	w.egress.carve(a)
+	w.ingress.carve(a)
+	sum := len(w.egress.arena) + len(w.egress.headers)
+	for _, m := range w.ingress.msgs {
+		sum += len(m.Buf)
+	}
+	if sum != WorkerMemory {
+		t.Errorf("a worker's buffers have %d bytes, WorkerMemory is %d", sum, WorkerMemory)
+	}
 }
 
 func TestSendFailuresAreCounted(t *testing.T) {
-	e, r := newReplay(t, false)
-	r.packet[1] = 0xb8 // expedited forwarding
-	binary.BigEndian.PutUint16(r.packet[10:], binary.BigEndian.Uint16(r.packet[10:])-0xb8)
-	f := faulty{r}
-	w := New(f, f, encap.UDP)
-	w.tables.Store(e.tables.Load())
-	if err := w.newEgress().turn(); !errors.Is(err, net.ErrClosed) {
-		t.Fatal(err)
+	w, r := newReplay(t, false, 0)
+	r.packets, r.readErr = 4, device.ErrMalformed
+	r.packet.Buf[1] = 0xb8 // expedited forwarding
+	binary.BigEndian.PutUint16(r.packet.Buf[10:], binary.BigEndian.Uint16(r.packet.Buf[10:])-0xb8)
+	errs := []error{encap.ErrTooBig, encap.ErrFull, encap.ErrRefused, nil}
+	r.send = func(msgs []encap.Message) int {
+		if len(msgs) != 1 || msgs[0].Segments != 4 || msgs[0].DSField != 0xb8 {
+			t.Errorf("sent %+v, want one message of 4 with the inner packets' DS field", msgs)
+		}
+		msgs[0].Err, errs = errs[0], errs[1:]
+		if msgs[0].Err != nil {
+			msgs[0].Lost = 3
+		}
+		return 1
 	}
-	want := Account{Received: 9, Forwarded: 1}
-	want.Drops[Malformed], want.Drops[TooBig], want.Drops[SocketFull] = 1, 2, 2
-	want.Drops[UnderlayRefused] = 3 // two refused, and one never tried
-	if got := w.egress.read(); got != want {
+	for range 4 {
+		if _, err := w.egress.turn(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := Account{Received: 20, Forwarded: 7}
+	want.Drops[Malformed], want.Drops[TooBig], want.Drops[SocketFull], want.Drops[UnderlayRefused] = 4, 3, 3, 3
+	if got := w.egress.ledger.read(); got != want {
 		t.Errorf("account %+v, want %+v", got, want)
+	}
+	if got := w.egress.fates[0].peer.link.read(); got != (PeerStats{TxPackets: 7, TxBytes: 7 * 1400}) {
+		t.Errorf("traffic with the peer: %+v", got)
 	}
 }
 
-// A malformed read ends nothing; a node without a block sends nothing.
-func TestMalformedReadIsCounted(t *testing.T) {
-	_, r := newReplay(t, false)
-	w := New(faulty{r}, r, encap.UDP)
-	if err := w.newEgress().turn(); err != nil {
+// A socket without room holds the batch up, and loses nothing of it; nothing more
+// is read before.
+func TestFullSocketHoldsTheBatch(t *testing.T) {
+	w, r := newReplay(t, false, 46)
+	var order []uint32
+	room := 0
+	r.send = func(msgs []encap.Message) int {
+		n := min(room, len(msgs))
+		for _, m := range msgs[:n] {
+			order = append(order, binary.BigEndian.Uint32(m.Pieces[0][12+20+4:])) // the sequence number
+		}
+		return n
+	}
+	for range 5 {
+		if busy, err := w.egress.turn(); busy || err != nil {
+			t.Fatal(busy, err)
+		}
+		if !w.egress.stuck() {
+			t.Fatal("not stuck without room")
+		}
+	}
+	if got := w.egress.ledger.read(); got != (Account{}) {
+		t.Errorf("account %+v of a batch that is not through", got)
+	}
+	room = 2
+	for range 3 {
+		if busy, err := w.egress.turn(); !busy || err != nil {
+			t.Fatal(busy, err)
+		}
+	}
+	if got, want := w.egress.ledger.read(), (Account{Received: 138, Forwarded: 138}); got != want {
+		t.Errorf("account %+v, want %+v", got, want)
+	}
+	for i, seq := range order {
+		if want := []uint32{0, 45 * 1400}[i%2]; seq != want {
+			t.Errorf("message %d starts at %d, want %d", i, seq, want)
+		}
+	}
+
+	room = 1
+	if _, err := w.egress.turn(); err != nil {
 		t.Fatal(err)
 	}
-	if got := w.egress.read(); got.Received != 9 || got.Drops[Malformed] != 1 || got.Drops[Fenced] != 8 {
+	w.egress.abandon()
+	want := Account{Received: 276, Forwarded: 138 + 45}
+	want.Drops[SocketFull] = 138 - 45
+	if got := w.egress.ledger.read(); got != want {
+		t.Errorf("account after the end %+v, want %+v", got, want)
+	}
+}
+
+// A node without a block sends nothing.
+func TestFencedWithoutConfiguration(t *testing.T) {
+	_, r := newReplay(t, false, 46)
+	w := New([]Pair{{r, r}}, encap.UDP, 0).workers[0]
+	if err := w.open(); err != nil {
+		t.Fatal(err)
+	}
+	defer w.close()
+	if _, err := w.egress.turn(); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.egress.ledger.read(); got.Received != 3*46 || got.Drops[Fenced] != 3*46 {
 		t.Errorf("account %+v", got)
+	}
+}
+
+// A read that fails ends the worker.
+func TestReadFailureEndsTheWorker(t *testing.T) {
+	w, r := newReplay(t, false, 0)
+	r.packets, r.readErr = 0, errors.New("gone")
+	if _, err := w.egress.turn(); !errors.Is(err, r.readErr) {
+		t.Errorf("turn returned %v", err)
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
+	"github.com/weft-net/weft/dataplane/offload"
 	"github.com/weft-net/weft/dataplane/packet/golden"
 )
 
@@ -39,24 +40,160 @@ func enterNamespace(t *testing.T, mtu int) (lo netlink.Link) {
 	return lo
 }
 
-func TestTooBigForTheLink(t *testing.T) {
-	const mtu = 1500
-	enterNamespace(t, mtu)
-	for addr, headers := range map[string]int{"127.0.0.1": 20 + 8, "::1": 40 + 8} {
-		a, b := listen(t, addr), listen(t, addr)
-		msgs := make([]Message, 200)
-		for i := range msgs {
-			msgs[i] = Message{Buf: make([]byte, mtu-headers), Addr: b.Addr()}
+const cableMTU = 1500
+
+// outerHeaders is what is in front of a datagram, in bytes.
+func outerHeaders(ip netip.Addr) int {
+	if ip.Is4() {
+		return 20 + 8
+	}
+	return 40 + 8
+}
+
+// cable is a veth pair between two namespaces of the test's own, with an IPv4 and
+// an IPv6 address at each end. The test is in neither.
+type cable struct {
+	t    *testing.T
+	ends [2]netns.NsHandle
+}
+
+// Immutable. By family and end.
+var cableAddrs = [2][2]string{{"192.0.2.1", "192.0.2.2"}, {"2001:db8::1", "2001:db8::2"}}
+
+func newCable(t *testing.T) *cable {
+	t.Helper()
+	enterNamespace(t, 65536)
+	c := &cable{t: t}
+	for i := range c.ends {
+		ns, err := netns.New() // and enters it
+		if err != nil {
+			t.Fatal(err)
 		}
-		const tooBig = 100
-		msgs[tooBig].Buf = make([]byte, mtu-headers+1)
-		send(t, a, msgs)
-		for i, m := range msgs {
-			if i == tooBig && !errors.Is(m.Err, ErrTooBig) || i != tooBig && m.Err != nil {
-				t.Errorf("%s: %d bytes in an MTU of %d: %v", addr, len(m.Buf)+headers, mtu, m.Err)
+		t.Cleanup(func() { ns.Close() })
+		c.ends[i] = ns
+	}
+	veth := &netlink.Veth{LinkAttrs: netlink.NewLinkAttrs(), PeerName: "cable"}
+	veth.Name, veth.MTU, veth.PeerNamespace = "cable", cableMTU, netlink.NsFd(c.ends[0])
+	if err := netlink.LinkAdd(veth); err != nil {
+		t.Fatal(err)
+	}
+	for i := range c.ends {
+		c.in(i, func() {
+			link, err := netlink.LinkByName("cable")
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, family := range cableAddrs {
+				addr, err := netlink.ParseAddr(family[i] + "/64")
+				if netip.MustParseAddr(family[i]).Is4() {
+					addr, err = netlink.ParseAddr(family[i] + "/24")
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				addr.Flags = unix.IFA_F_NODAD
+				if err := netlink.AddrAdd(link, addr); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := netlink.LinkSetUp(link); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+	return c
+}
+
+// in runs f in the namespace of an end.
+func (c *cable) in(end int, f func()) {
+	c.t.Helper()
+	if err := netns.Set(c.ends[end]); err != nil {
+		c.t.Fatal(err)
+	}
+	f()
+}
+
+// pair is a data port at each end, after the first datagram: what is sent
+// while the neighbour is not known yet waits in a short queue.
+func (c *cable) pair(family int, want offload.Set) (a, b *Socket) {
+	c.t.Helper()
+	c.in(0, func() { a = listen(c.t, cableAddrs[family][0], 1, want).Sockets()[0] })
+	c.in(1, func() { b = listen(c.t, cableAddrs[family][1], 1, want).Sockets()[0] })
+	send(c.t, a, []Message{message(b, []byte("first"))})
+	receive(c.t, b, 1)
+	return a, b
+}
+
+// Whatever is switched on: the same datagrams, and fewer system calls.
+func TestAcrossACable(t *testing.T) {
+	c := newCable(t)
+	for family := range cableAddrs {
+		var plain [][]byte
+		for _, want := range offloads {
+			a, b := c.pair(family, want)
+			msgs := []Message{
+				messages(seeded(5), b, 45, cableMTU-48, 17, 2), messages(seeded(6), b, 1, 900, 900, 2),
+				messages(seeded(7), b, MaxSegments, 100, 100, 1), messages(seeded(8), b, 2, cableMTU-48, cableMTU-48, 2),
+			}
+			send(t, a, msgs)
+			got := receive(t, b, len(datagramsOf(msgs)))
+			compare(t, got, msgs)
+			if want == 0 {
+				for _, d := range got {
+					plain = append(plain, d.bytes)
+				}
+			}
+			together := 0
+			for i, d := range got {
+				together = max(together, d.with)
+				if i < len(plain) && !bytes.Equal(d.bytes, plain[i]) {
+					t.Errorf("%s: datagram %d is another than without offloads", want, i)
+				}
+			}
+			if want == offload.All && together != MaxSegments || !want.Has(offload.GRO) && together != 1 {
+				t.Errorf("%s, %s: %d datagrams arrive at once", a.port.Addr(), want, together)
+			}
+			for i, m := range msgs {
+				if m.Lost != 0 || m.Err != nil {
+					t.Errorf("%s: message %d: lost %d: %v", want, i, m.Lost, m.Err)
+				}
 			}
 		}
-		receive(t, b, len(msgs)-1, Batch, 2000)
+	}
+}
+
+// Of a message whose segments the link does not take, what is small enough goes.
+func TestTooBigForTheLink(t *testing.T) {
+	c := newCable(t)
+	for family := range cableAddrs {
+		for _, want := range offloads {
+			a, b := c.pair(family, want)
+			fits := cableMTU - outerHeaders(a.port.Addr().Addr())
+			r := seeded(9)
+			msgs := make([]Message, 60)
+			for i := range msgs {
+				msgs[i] = messages(r, b, 1+i%4, fits, 1+i, 1+i%2)
+			}
+			const some, all, one = 10, 20, 30
+			msgs[some] = messages(r, b, 4, fits+1, 100, 2)
+			msgs[all] = messages(r, b, 3, fits+1, fits+1, 1)
+			msgs[one] = message(b, make([]byte, fits+1))
+			send(t, a, msgs)
+
+			lost := map[int]int{some: 3, all: 3, one: 1}
+			through := append([]Message(nil), msgs...)
+			for i, m := range msgs {
+				if m.Lost != lost[i] || (m.Lost > 0) != errors.Is(m.Err, ErrTooBig) {
+					t.Errorf("%s, %s: message %d: lost %d: %v, want %d", a.port.Addr(), want, i, m.Lost, m.Err, lost[i])
+				}
+			}
+			rest := datagramsOf(msgs[some : some+1])[3]
+			through = append(append(append(append(through[:0:0], msgs[:some]...), message(b, rest)), msgs[some+1:all]...), append(msgs[all+1:one:one], msgs[one+1:]...)...)
+			compare(t, receive(t, b, len(datagramsOf(through))), through)
+			if on := a.port.Features(); on != b.port.Features() {
+				t.Errorf("on is only %s", on)
+			}
+		}
 	}
 }
 
@@ -64,15 +201,19 @@ func TestTooBigForTheLink(t *testing.T) {
 // what limits a datagram; the device is.
 func TestSendIgnoresLearntPathMTU(t *testing.T) {
 	lo := enterNamespace(t, 1500)
-	for addr, size := range map[string]int{"127.0.0.1": 1500 - 28, "::1": 1500 - 48} {
-		a, b := listen(t, addr), listen(t, addr)
-		setPathMTU(t, lo, netip.MustParseAddr(addr), 1300)
-		msgs := []Message{{Buf: make([]byte, size), Addr: b.Addr()}}
+	for _, addr := range loopbacks {
+		a, b := pair(t, addr, offload.All)
+		ip := netip.MustParseAddr(addr)
+		setPathMTU(t, lo, ip, 1300)
+		size := 1500 - outerHeaders(ip)
+		msgs := []Message{messages(seeded(0), b, 1, size, size, 1), messages(seeded(0), b, 10, size, size, 1)}
 		send(t, a, msgs)
-		if msgs[0].Err != nil {
-			t.Fatalf("%s: %v", addr, msgs[0].Err)
+		for _, m := range msgs {
+			if m.Err != nil {
+				t.Fatalf("%s: %d datagrams: %v", addr, m.Segments, m.Err)
+			}
 		}
-		receive(t, b, 1, 1, 2000)
+		compare(t, receive(t, b, 11), msgs)
 	}
 }
 
@@ -94,30 +235,29 @@ func setPathMTU(t *testing.T, lo netlink.Link, ip netip.Addr, mtu int) {
 
 func TestNoRouteIsRefused(t *testing.T) {
 	enterNamespace(t, 1500)
-	a, b := listen(t, "127.0.0.1"), listen(t, "127.0.0.1")
-	msgs := make([]Message, 3)
-	for i := range msgs {
-		msgs[i] = Message{Buf: []byte("datagram"), Addr: b.Addr()}
-	}
+	a, b := pair(t, "127.0.0.1", offload.All)
+	msgs := []Message{message(b, []byte("before")), messages(seeded(0), b, 3, 100, 100, 1), message(b, []byte("after"))}
 	msgs[1].Addr = netip.MustParseAddrPort("192.0.2.1:8285") // TEST-NET-1
 	send(t, a, msgs)
-	if msgs[0].Err != nil || !errors.Is(msgs[1].Err, ErrRefused) || msgs[2].Err != nil {
+	if msgs[0].Err != nil || msgs[1].Lost != 3 || !errors.Is(msgs[1].Err, ErrRefused) || msgs[2].Err != nil {
 		t.Errorf("before, without and after a route: %v, %v, %v", msgs[0].Err, msgs[1].Err, msgs[2].Err)
 	}
-	receive(t, b, 2, Batch, 100)
+	compare(t, receive(t, b, 2), []Message{msgs[0], msgs[2]})
 }
 
 // What leaves the socket is the golden packet of the underlay, but for what the
-// kernel chooses: identification, checksums, and here the addresses.
+// kernel chooses: identification, source port, checksums, and here the addresses.
 func TestOnTheWire(t *testing.T) {
 	lo := enterNamespace(t, 1500)
 	capture := openCapture(t, lo)
-	a, err := Listen(netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), 8285))
+	p, err := Listen(netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), 8285), 1, offload.All)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer a.Close()
-	send(t, a, []Message{{Buf: golden.Load(t, "ipv4-tcp"), Addr: a.Addr(), DSField: 2}})
+	defer p.Close()
+	m := message(p.Sockets()[0], golden.Load(t, "ipv4-tcp"))
+	m.DSField = 2
+	send(t, p.Sockets()[0], []Message{m})
 
 	buf := make([]byte, 2000)
 	n, _, err := unix.Recvfrom(capture, buf, 0)
@@ -135,7 +275,7 @@ func TestOnTheWire(t *testing.T) {
 			gotIP.TOS, gotIP.TTL, gotIP.Length, wantIP.TOS, wantIP.TTL, wantIP.Length)
 	}
 	gotUDP, wantUDP := got.TransportLayer().(*layers.UDP), want.TransportLayer().(*layers.UDP)
-	if gotUDP.SrcPort != wantUDP.SrcPort || gotUDP.DstPort != wantUDP.DstPort || !bytes.Equal(gotUDP.Payload, wantUDP.Payload) {
+	if gotUDP.DstPort != wantUDP.DstPort || gotUDP.Checksum == 0 || !bytes.Equal(gotUDP.Payload, wantUDP.Payload) {
 		t.Errorf("gopacket reads\n%v, want\n%v", gotUDP, wantUDP)
 	}
 }
@@ -159,47 +299,38 @@ func openCapture(t *testing.T, link netlink.Link) (fd int) {
 	return fd
 }
 
-// A device slower than the socket is given datagrams leaves Send waiting for room.
-func TestCloseEndsSend(t *testing.T) {
+// A device slower than the socket is given datagrams leaves Send short, and Full
+// says when to go on; nothing is lost or overtaken.
+func TestSlowDevice(t *testing.T) {
 	lo := enterNamespace(t, 1500)
 	slow := &netlink.Tbf{
 		QdiscAttrs: netlink.QdiscAttrs{LinkIndex: lo.Attrs().Index, Handle: netlink.MakeHandle(1, 0), Parent: netlink.HANDLE_ROOT},
-		Rate:       1e6,       // bytes a second
-		Buffer:     2e6 / 64,  // 2 ms of that, in ticks of 64 ns: the largest packet
+		Rate:       10e6,      // bytes a second
+		Buffer:     10e6 / 64, // 10 ms of that, in ticks of 64 ns: more than the largest packet
 		Limit:      100 << 20, // bytes, more than a socket has room for: the device drops nothing
 	}
 	if err := netlink.QdiscAdd(slow); err != nil {
 		t.Fatal(err)
 	}
-	// What waits in the queue keeps the closed socket, and that the namespace;
-	// and the ICMP errors to it fill up the ICMP socket that all namespaces of
-	// the machine share. Without this, for as long as the queue takes to drain.
-	defer func() {
-		if err := netlink.QdiscDel(slow); err != nil {
-			t.Error(err)
+	for _, want := range []offload.Set{0, offload.All} {
+		a, b := pair(t, "127.0.0.1", want)
+		if err := unix.SetsockoptInt(a.port.out[0], unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, 300<<10); err != nil {
+			t.Fatal(err)
 		}
-	}()
-	s := listen(t, "127.0.0.1")
-	msgs := make([]Message, 20000)
-	for i := range msgs {
-		msgs[i] = Message{Buf: make([]byte, 1400), Addr: s.Addr()}
-	}
-	type result struct {
-		sent int
-		err  error
-	}
-	ended := make(chan result)
-	go func() {
-		sent, err := s.Send(msgs)
-		ended <- result{sent, err}
-	}()
-	waitAsleep(t, "encap.(*Socket).Send")
-	if err := s.Close(); err != nil {
-		t.Error(err)
-	}
-	r := <-ended
-	if r.sent == 0 || r.sent >= len(msgs) || !errors.Is(r.err, net.ErrClosed) {
-		t.Errorf("the waiting Send ends with %d of %d, %v", r.sent, len(msgs), r.err)
+		r := seeded(10)
+		var msgs []Message
+		for range 60 {
+			msgs = append(msgs, messages(r, b, 40, 1400, 1000, 2))
+		}
+		n, err := a.Send(msgs)
+		if n == 0 || n == len(msgs) || err != nil || a.Full() != a.port.out[0] {
+			t.Errorf("%s: Send = %d %v of %d, Full = %d", want, n, err, len(msgs), a.Full())
+		}
+		send(t, a, msgs[n:])
+		compare(t, receive(t, b, len(datagramsOf(msgs))), msgs)
+		if a.Full() != -1 {
+			t.Errorf("%s: Full = %d after all was sent", want, a.Full())
+		}
 	}
 }
 
@@ -211,7 +342,8 @@ func TestListenWithoutCapability(t *testing.T) {
 	if err := unix.Capset(&header, &none[0]); err != nil { // of this thread alone, which ends with the test
 		t.Fatal(err)
 	}
-	a, b := listen(t, "127.0.0.1"), listen(t, "127.0.0.1")
-	send(t, a, []Message{{Buf: []byte("datagram"), Addr: b.Addr()}})
-	receive(t, b, 1, 1, 100)
+	a, b := pair(t, "127.0.0.1", offload.All)
+	msgs := []Message{messages(seeded(0), b, 3, 100, 100, 1)}
+	send(t, a, msgs)
+	compare(t, receive(t, b, 3), msgs)
 }

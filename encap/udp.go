@@ -2,19 +2,34 @@ package encap
 
 // Plain UDP has no header of its own: the first two bits of the datagram are 01,
 // which are those of the IP version too, 0100 and 0110 (GUE variant 1). First
-// bits 00 would be GUE variant 0, which this node does not advertise and
-// therefore never receives from a peer that keeps to its record.
-const udpOverhead = 0
+// bits 00 are GUE variant 0, which carries a remote checksum.
+const udpOverhead = gueLen
 
 const _ = uint(Headroom - udpOverhead) // fails to compile where Encap would underrun
 
-func encapUDP(at int) (start int) {
-	return at - udpOverhead
+func lenUDP(sum Checksum) int {
+	if sum == (Checksum{}) {
+		return 0
+	}
+	return gueLen
 }
 
-func decapUDP(datagram []byte) (inner []byte, ok bool) {
-	if len(datagram) == 0 || datagram[0]>>6 != 0b01 {
-		return nil, false
+func encapUDP(buf []byte, at int, sum Checksum) (start int) {
+	if sum == (Checksum{}) {
+		return at
 	}
-	return datagram, true
+	return encapGUE(buf, at, sum)
+}
+
+func decapUDP(datagram []byte) (inner []byte, sum Checksum, ok bool) {
+	if len(datagram) == 0 {
+		return nil, Checksum{}, false
+	}
+	switch datagram[0] >> 6 {
+	case 0b00:
+		return decapGUE(datagram)
+	case 0b01:
+		return datagram, Checksum{}, true
+	}
+	return nil, Checksum{}, false
 }

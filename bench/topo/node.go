@@ -101,6 +101,22 @@ func (n *Node) Plug() error {
 	return nil
 }
 
+// SetMTU sets the MTU, in bytes, of both ends of the node's link to the underlay. The bridge
+// follows the smallest of its nodes.
+func (n *Node) SetMTU(mtu int) error {
+	eth0, err := n.handle.LinkByName(nodeLink)
+	if err != nil {
+		return fmt.Errorf("find %s in %s: %w", nodeLink, n.label, err)
+	}
+	if err := n.handle.LinkSetMTU(eth0, mtu); err != nil {
+		return fmt.Errorf("set the MTU of %s in %s to %d: %w", nodeLink, n.label, mtu, err)
+	}
+	if err := n.topology.underlay.handle.LinkSetMTU(n.port, mtu); err != nil {
+		return fmt.Errorf("set the MTU of %s in the underlay to %d: %w", n.label, mtu, err)
+	}
+	return nil
+}
+
 // A Pod is a namespace with one address, routed by its node.
 type Pod struct {
 	*Namespace

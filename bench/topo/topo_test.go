@@ -52,6 +52,14 @@ func TestUnderlay(t *testing.T) {
 	}
 	mustReach(t, a.Namespace, b.Addr)
 
+	// A full packet of the larger MTU arrives whole: 28 octets of it are IP and ICMP headers.
+	for _, node := range []*Node{a, b} {
+		if err := node.SetMTU(9000); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mustRun(t, a.Namespace, "ping", "-c1", "-W5", "-Mdo", "-s8972", b.Addr.String())
+
 	route := mustRun(t, a.Namespace, "ip", "route", "show", "default")
 	if !strings.HasPrefix(route, "default via 198.51.100.254 dev eth0") {
 		t.Errorf("default route of a node: %q", route)

@@ -21,6 +21,7 @@ func sampleStatus() control.Status {
 		Version: "v0.1.0", Node: control.Node{ID: idA, Name: "node1"}, State: control.StateReady, Started: now.Add(-5*time.Minute - 12*time.Second),
 		PodNetwork: netip.MustParsePrefix("10.244.0.0/16"), PodCIDR: netip.MustParsePrefix("10.244.1.0/24"),
 		Tun:      control.Tun{Name: "weft0", Address: netip.MustParseAddr("10.244.1.0"), MTU: 1472},
+		Offload:  control.Offload{Workers: 2, On: []string{"tso", "gso"}, Off: map[string]string{"uso": "too old", "rco": "too old"}},
 		Underlay: control.Underlay{Interface: "eth0", Address: netip.MustParseAddr("192.0.2.1"), MTU: 1500, Why: "default route"},
 		DataPort: 8285,
 		Gossip:   control.Gossip{Address: netip.MustParseAddrPort("192.0.2.1:7946"), Encrypted: true, Members: 3},
@@ -36,6 +37,7 @@ const statusText = `node1 is ready
   device    weft0, 10.244.1.0, MTU 1472
   underlay  eth0, 192.0.2.1, MTU 1500, default route
   data      UDP port 8285
+  offload   tso gso, 2 workers, no rco uso: too old
   gossip    192.0.2.1:7946, encrypted, 3 members
   peers     2 up of 3 known
 `
@@ -101,6 +103,7 @@ func TestStatus(t *testing.T) {
   device     weft0, 10.244.1.0, MTU 1472
   underlay   eth0, 192.0.2.1, MTU 1500
   data       UDP port 8285
+  offload    tso gso, 2 workers, no rco uso: too old
   gossip     192.0.2.1:7946, not encrypted, 1 member
   peers      2 up of 3 known
 `+"  \x1b[33mwrong key\x1b[0m  1 message under another gossip key: a node with the wrong key, or another cluster\n"+
@@ -120,6 +123,7 @@ func TestStatusOfStarting(t *testing.T) {
   device    weft0
   underlay  not known yet
   data      UDP port 8285
+  offload   0 workers
   gossip    not encrypted, 0 members
   peers     0 up of 0 known
 `)

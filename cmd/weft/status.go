@@ -60,6 +60,7 @@ func renderStatus(w io.Writer, st style, now time.Time, s control.Status) {
 		{text("device"), text(details(s.Tun.Name, known(s.Tun.Address), mtuOf(s.Tun.MTU)))},
 		{text("underlay"), text(details(s.Underlay.Interface, known(s.Underlay.Address), mtuOf(s.Underlay.MTU), s.Underlay.Why))},
 		{text("data"), text(fmt.Sprintf("UDP port %d", s.DataPort))},
+		{text("offload"), text(details(offloads(s.Offload)...))},
 		{text("gossip"), text(details(known(s.Gossip.Address), encrypted, count(s.Gossip.Members, "member")))},
 		{text("peers"), text(fmt.Sprintf("%d up of %d known", s.Peers.Up, s.Peers.Known))},
 	}
@@ -75,6 +76,19 @@ func renderStatus(w io.Writer, st style, now time.Time, s control.Status) {
 		rows = append(rows, []cell{painted("warning", yellow), text(warning)})
 	}
 	writeTable(w, st, "  ", rows)
+}
+
+// offloads says what is in use, and of the rest why not, one reason once.
+func offloads(o control.Offload) []string {
+	why := make(map[string][]string)
+	for _, name := range slices.Sorted(maps.Keys(o.Off)) {
+		why[o.Off[name]] = append(why[o.Off[name]], name)
+	}
+	parts := []string{strings.Join(o.On, " "), count(o.Workers, "worker")}
+	for _, reason := range slices.Sorted(maps.Keys(why)) {
+		parts = append(parts, fmt.Sprintf("no %s: %s", strings.Join(why[reason], " "), reason))
+	}
+	return parts
 }
 
 func uptime(now, started time.Time) string {

@@ -36,6 +36,7 @@ func (d *daemon) Status() control.Status {
 			Interface: d.underlay.Interface, Address: d.underlay.Address, MTU: d.underlay.MTU, Why: d.underlay.Why,
 		},
 		DataPort: d.config.DataPort,
+		Offload:  d.offloads(),
 		Gossip: control.Gossip{
 			Address: d.gossip.Addr(), Encrypted: !d.config.Insecure, Members: gossiped.Alive + 1,
 			KeyMismatches: gossiped.KeyMismatches, Rejected: gossiped.Rejected,
@@ -134,7 +135,7 @@ func (d *daemon) Drops() control.Drops {
 		drops.Reasons[r.String()] = r.Explanation()
 	}
 	// While the daemon ends, its descriptors are gone before its API is.
-	if n, err := d.socket.Overflows(); err == nil {
+	if n, err := d.port.Overflows(); err == nil {
 		drops.Kernel.SocketOverflow = n
 	}
 	if n, err := d.host.TxDropped(d.device.Name()); err == nil {

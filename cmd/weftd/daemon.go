@@ -19,6 +19,7 @@ import (
 	"github.com/weft-net/weft/dataplane"
 	"github.com/weft-net/weft/dataplane/device"
 	"github.com/weft-net/weft/dataplane/host"
+	"github.com/weft-net/weft/dataplane/offload"
 	"github.com/weft-net/weft/encap"
 	"github.com/weft-net/weft/membership"
 	"github.com/weft-net/weft/membership/gossip"
@@ -48,7 +49,8 @@ type daemon struct {
 	host     *host.Host
 	underlay host.Underlay
 	mtu      int
-	socket   *encap.Socket
+	wanted   offload.Set // of what the kernel may do for the packet path
+	port     *encap.Port
 	device   *device.TUN
 	engine   *dataplane.Engine
 	id       membership.ID
@@ -134,7 +136,7 @@ func (d *daemon) survey() (err error) {
 	largest := d.underlay.MTU - outerHeaders - encap.UDP.Overhead()
 	switch d.mtu = d.config.MTU; {
 	case d.mtu == 0:
-		d.mtu = min(largest, device.MaxPacket-outerHeaders)
+		d.mtu = min(largest, encap.MaxPayload-encap.UDP.Overhead())
 	case d.mtu > largest:
 		return fmt.Errorf("mtu %d (%s) does not fit: the MTU of %s is %d, of which headers take %d, so set `mtu` to %d or less, or leave it out",
 			d.mtu, d.config.Source("mtu"), d.underlay.Interface, d.underlay.MTU, d.underlay.MTU-largest, largest)
@@ -150,19 +152,6 @@ func (d *daemon) survey() (err error) {
 		d.log.Warn(w)
 	}
 	d.warnings = warnings
-	return nil
-}
-
-func (d *daemon) openDataplane() (err error) {
-	if d.socket, err = encap.Listen(netip.AddrPortFrom(d.underlay.Address, d.config.DataPort)); err != nil {
-		return err
-	}
-	d.own(d.socket.Close)
-	if d.device, err = device.Open(d.config.Tun); err != nil {
-		return err
-	}
-	d.own(d.device.Close)
-	d.engine = dataplane.New(d.device, d.socket, encap.UDP)
 	return nil
 }
 

@@ -87,10 +87,12 @@ func (d *daemon) admitted(ctx context.Context) error {
 func (d *daemon) description() membership.Description {
 	return membership.Description{
 		Name:      d.config.NodeName,
-		Endpoints: []netip.AddrPort{d.socket.Addr()},
+		Endpoints: []netip.AddrPort{d.port.Addr()},
 		Gossip:    d.gossip.Addr(),
 		Modes:     []string{encap.UDP.String()},
-		MTU:       d.mtu,
+
+		Capabilities: d.capabilities(),
+		MTU:          d.mtu,
 	}
 }
 

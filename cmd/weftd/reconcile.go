@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/dataplane"
+	"github.com/weft-net/weft/dataplane/offload"
 	"github.com/weft-net/weft/encap"
 	"github.com/weft-net/weft/membership"
 )
@@ -78,6 +79,7 @@ func desired(d *daemon, view membership.View) dataplane.Config {
 			PodCIDRs: m.Prefixes,
 			MTU:      m.MTU,
 			Codec:    encap.UDP,
+			RCO:      d.wanted.Has(offload.RCO) && slices.Contains(m.Capabilities, offload.RCO.String()),
 		})
 	}
 	return c

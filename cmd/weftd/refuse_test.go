@@ -86,7 +86,7 @@ func TestRefusals(t *testing.T) {
 		{"gossip port in use", nil, []string{"--gossip-port", "9002"}, []string{"9002", "in use", "gossipPort"}},
 		{"device name in use", nil, []string{"--tun", "taken0"}, []string{"taken0", "exists", "tun"}},
 		{"no such interface", nil, []string{"--underlay", "eht0"}, []string{"eht0", "eth0"}},
-		{"MTU too large", nil, []string{"--mtu", "1473"}, []string{"1473", "--mtu", "1472"}},
+		{"MTU too large", nil, []string{"--mtu", "1461"}, []string{"1461", "--mtu", "1460"}},
 		{"no key file", nil, []string{"--gossip-key-file", "/nonexistent/key"}, []string{"/nonexistent/key", "weft keygen"}},
 		{"key file open to all", nil, []string{"--gossip-key-file", openKey}, []string{openKey, "chmod 600"}},
 		{"state directory in use", nil, []string{"--state-dir", filepath.Join(c.Dir(), "n1.state")}, []string{"n1.state", "another weftd"}},

@@ -5,58 +5,65 @@ import (
 	"sync"
 	"testing"
 	"time"
-)
 
-// spoil is how many bytes behind a packet Write overwrites.
-const spoil = 64
+	"github.com/weft-net/weft/dataplane/device"
+	"github.com/weft-net/weft/dataplane/packet"
+	"github.com/weft-net/weft/dataplane/packet/reference"
+)
 
 // patience bounds every wait for a packet.
 const patience = 10 * time.Second
 
-// Device is a TUN in memory. It is a dataplane.Device.
+// Device is a queue of a TUN in memory. It is a dataplane.Queue.
 type Device struct {
-	fromKernel chan []byte
-	toKernel   chan []byte
-	closed     chan struct{}
-	once       sync.Once
-	batch      int
+	fromKernel *mailbox[packet.Packet]
+	toKernel   *mailbox[[]byte]
 
 	mu      sync.Mutex
 	refused error // what Write answers, while not nil
+	groups  int   // that Write was given
 }
 
-// NewDevice makes a device that hands over up to batch packets in one Read.
-func NewDevice(batch int) *Device {
-	return &Device{
-		fromKernel: make(chan []byte, queued),
-		toKernel:   make(chan []byte, queued),
-		closed:     make(chan struct{}),
-		batch:      batch,
-	}
+// NewDevice makes a device that lives as long as the test.
+func NewDevice(t testing.TB) *Device {
+	return &Device{fromKernel: newMailbox[packet.Packet](t), toKernel: newMailbox[[]byte](t)}
 }
 
-// Send puts a packet into the device, as a pod on this node would.
-func (d *Device) Send(p []byte) {
-	select {
-	case d.fromKernel <- append([]byte(nil), p...):
-	case <-d.closed:
-	}
+// Send puts a wire packet into the device, as a pod on this node would.
+func (d *Device) Send(p []byte) { d.SendSuper(packet.Packet{Buf: p}) }
+
+// SendSuper puts a packet with its metadata into the device.
+func (d *Device) SendSuper(p packet.Packet) {
+	p.Buf, p.Start = append([]byte(nil), p.Data()...), 0
+	d.fromKernel.put(p)
 }
 
-// Receive takes the next packet that was delivered to this node.
+// Receive takes the next wire packet that was delivered to this node: superpackets
+// are cut and checksums completed, as the kernel would.
 func (d *Device) Receive(t testing.TB) []byte {
 	t.Helper()
-	select {
-	case p := <-d.toKernel:
-		return p
-	case <-time.After(patience):
-		t.Fatal("no packet was delivered")
-		return nil
+	deadline := time.After(patience)
+	for {
+		if p, ok, _ := d.toKernel.take(func([]byte) bool { return true }); ok {
+			return p
+		}
+		select {
+		case <-d.toKernel.added:
+		case <-deadline:
+			t.Fatal("no packet was delivered")
+		}
 	}
 }
 
 // Waiting is how many packets were delivered and not yet received.
-func (d *Device) Waiting() int { return len(d.toKernel) }
+func (d *Device) Waiting() int { return d.toKernel.len() }
+
+// Groups is how many writes delivered all the packets there were.
+func (d *Device) Groups() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.groups
+}
 
 // Refuse makes Write refuse every packet with err, until it is nil again.
 func (d *Device) Refuse(err error) {
@@ -65,54 +72,53 @@ func (d *Device) Refuse(err error) {
 	d.refused = err
 }
 
-// BatchSize is what NewDevice was given.
-func (d *Device) BatchSize() int { return d.batch }
+// FD is readable while there are packets to read, and once the device is gone.
+func (d *Device) FD() int { return d.fromKernel.fd }
 
-// Read waits for a packet and takes what else is there.
-func (d *Device) Read(bufs [][]byte, sizes []int, offset int) (n int, err error) {
-	var p []byte
-	select {
-	case p = <-d.fromKernel:
-	case <-d.closed:
-		return 0, net.ErrClosed
-	}
-	for {
-		sizes[n] = copy(bufs[n][offset:], p)
-		if n++; n == len(bufs) {
-			return n, nil
+// Read takes what is there and fits.
+func (d *Device) Read(arena []byte, pkts []packet.Packet) (n int, err error) {
+	for n < len(pkts) {
+		fits := func(p packet.Packet) bool { return device.Headroom+len(p.Buf) <= len(arena) }
+		p, ok, open := d.fromKernel.take(fits)
+		if !open {
+			return n, net.ErrClosed
 		}
-		select {
-		case p = <-d.fromKernel:
-		default:
-			return n, nil
+		if !ok {
+			break
 		}
+		end := device.Headroom + copy(arena[device.Headroom:], p.Buf)
+		p.Buf, p.Start = arena[:end:end], device.Headroom
+		pkts[n], arena = p, arena[end:]
+		n++
 	}
+	return n, nil
 }
 
-// Write delivers, and then spoils the buffers, as a real device may.
-func (d *Device) Write(bufs [][]byte, offset int) (lost int, err error) {
+// Write delivers.
+func (d *Device) Write(groups []packet.Group) (refused int, err error) {
 	d.mu.Lock()
-	refused := d.refused
-	d.mu.Unlock()
-	if refused != nil {
-		return len(bufs), refused
-	}
-	for i, b := range bufs {
-		select {
-		case d.toKernel <- append([]byte(nil), b[offset:]...):
-		case <-d.closed:
-			return len(bufs) - i, net.ErrClosed
+	defer d.mu.Unlock()
+	for _, g := range groups {
+		if d.refused != nil {
+			refused += len(g.Members)
+			continue
 		}
-		spoilt := b[:min(cap(b), len(b)+spoil)]
-		for j := range spoilt {
-			spoilt[j] = 0xa5
+		d.groups++
+		for _, p := range reference.Segment(whole(g)) {
+			d.toKernel.put(p)
 		}
 	}
-	return 0, nil
+	return refused, d.refused
 }
 
-// Close ends Read and Write.
-func (d *Device) Close() error {
-	d.once.Do(func() { close(d.closed) })
-	return nil
+// whole is the packet that one write of g hands to the kernel.
+func whole(g packet.Group) packet.Packet {
+	data := append([]byte(nil), g.Header...)
+	for _, m := range g.Members {
+		data = append(data, m[len(g.Header):]...)
+	}
+	return packet.Packet{Buf: data, GSO: g.GSO, SegmentSize: g.SegmentSize, CsumStart: g.CsumStart, CsumOffset: g.CsumOffset}
 }
+
+// Vanish makes the device behave as one that another program deleted.
+func (d *Device) Vanish() { d.fromKernel.shutDown() }

@@ -5,16 +5,12 @@ package dataplanetest
 
 import (
 	"fmt"
-	"net"
 	"net/netip"
 	"sync"
+	"testing"
 
 	"github.com/weft-net/weft/encap"
 )
-
-// queued is how many datagrams or packets wait at the most. What is sent to a
-// full queue waits, so that nothing is ever lost without a reason.
-const queued = 4096
 
 // Network is an underlay. Datagrams to an address that no wire has vanish, and
 // are counted.
@@ -30,13 +26,12 @@ type datagram struct {
 	data []byte
 }
 
-// Wire is one socket on a Network. It is a dataplane.Wire.
+// Wire is one socket on a Network. It is a dataplane.Wire. It puts equal datagrams
+// together as the kernel does (UDP_GRO).
 type Wire struct {
 	network *Network
 	addr    netip.AddrPort
-	in      chan datagram
-	closed  chan struct{}
-	once    sync.Once
+	in      *mailbox[datagram]
 }
 
 // NewNetwork makes an underlay without wires.
@@ -44,14 +39,14 @@ func NewNetwork() *Network {
 	return &Network{wires: make(map[netip.AddrPort]*Wire)}
 }
 
-// Listen makes a wire at addr, which must be free.
-func (n *Network) Listen(addr netip.AddrPort) *Wire {
+// Listen makes a wire at addr, which must be free, for as long as the test lives.
+func (n *Network) Listen(t testing.TB, addr netip.AddrPort) *Wire {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.wires[addr] != nil {
 		panic(fmt.Sprintf("dataplanetest: %s is taken", addr))
 	}
-	w := &Wire{network: n, addr: addr, in: make(chan datagram, queued), closed: make(chan struct{})}
+	w := &Wire{network: n, addr: addr, in: newMailbox[datagram](t)}
 	n.wires[addr] = w
 	return w
 }
@@ -65,12 +60,8 @@ func (n *Network) Inject(from, to netip.AddrPort, ds uint8, data []byte) {
 		n.lost++
 	}
 	n.mu.Unlock()
-	if w == nil {
-		return
-	}
-	select {
-	case w.in <- datagram{from, ds, append([]byte(nil), data...)}:
-	case <-w.closed:
+	if w != nil {
+		w.in.put(datagram{from, ds, append([]byte(nil), data...)})
 	}
 }
 
@@ -81,50 +72,53 @@ func (n *Network) Lost() int {
 	return n.lost
 }
 
-// Send sends each message to its address. It reports no errors but net.ErrClosed.
+// FD is readable while there are datagrams.
+func (w *Wire) FD() int { return w.in.fd }
+
+// Full is no descriptor: a Send always takes all.
+func (w *Wire) Full() int { return -1 }
+
+// Send sends the datagrams of each message to its address.
 func (w *Wire) Send(msgs []encap.Message) (sent int, err error) {
 	for i := range msgs {
-		select {
-		case <-w.closed:
-			return i, net.ErrClosed
-		default:
+		m := &msgs[i]
+		m.Lost, m.Err = 0, nil
+		for s := range m.Segments {
+			var data []byte
+			for _, piece := range m.Pieces[s*m.PerSegment:][:m.PerSegment] {
+				data = append(data, piece...)
+			}
+			if len(data) > m.SegmentSize || len(data) < m.SegmentSize && s < m.Segments-1 {
+				panic(fmt.Sprintf("dataplanetest: datagram %d of %d has %d bytes in a message of %d", s, m.Segments, len(data), m.SegmentSize))
+			}
+			w.network.Inject(w.addr, m.Addr, m.DSField, data)
 		}
-		msgs[i].Err = nil
-		w.network.Inject(w.addr, msgs[i].Addr, msgs[i].DSField, msgs[i].Buf)
 	}
 	return len(msgs), nil
 }
 
-// Recv waits for a datagram and takes what else is there.
-func (w *Wire) Recv(msgs []encap.Message) (n int, err error) {
-	var d datagram
-	select {
-	case d = <-w.in:
-	case <-w.closed:
-		return 0, net.ErrClosed
+// Recv takes what is there.
+func (w *Wire) Recv(msgs []encap.Received) (n int, err error) {
+	var m *encap.Received
+	last := 0 // the size of the datagram that m was last given
+	joins := func(d datagram) bool {
+		return m != nil && d.from == m.Addr && d.ds == m.DSField && last == m.SegmentSize && m.N > 0 &&
+			0 < len(d.data) && len(d.data) <= last && m.N+len(d.data) <= encap.MaxPayload
 	}
 	for {
-		m := &msgs[n]
+		if d, ok, _ := w.in.take(joins); ok {
+			m.N += copy(m.Buf[m.N:], d.data)
+			last = len(d.data)
+			continue
+		}
+		d, ok, _ := w.in.take(func(datagram) bool { return n < len(msgs) })
+		if !ok {
+			return n, nil
+		}
+		m = &msgs[n]
 		m.N = copy(m.Buf, d.data)
-		m.Addr, m.DSField = d.from, d.ds
-		if n++; n == len(msgs) {
-			return n, nil
-		}
-		select {
-		case d = <-w.in:
-		default:
-			return n, nil
-		}
+		m.Addr, m.DSField, m.SegmentSize = d.from, d.ds, len(d.data)
+		last = m.N
+		n++
 	}
-}
-
-// Close ends Recv, and takes the wire off its network.
-func (w *Wire) Close() error {
-	w.once.Do(func() {
-		close(w.closed)
-		w.network.mu.Lock()
-		delete(w.network.wires, w.addr)
-		w.network.mu.Unlock()
-	})
-	return nil
 }

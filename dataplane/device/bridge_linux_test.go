@@ -8,35 +8,54 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"os"
 	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/weft-net/weft/dataplane/offload"
+	"github.com/weft-net/weft/dataplane/packet"
 )
 
-// carry writes to one device what it reads from another, until one is closed.
-func carry(t *testing.T, from, to *TUN) (packets uint64) {
-	bufs, sizes := readable(from.BatchSize())
-	out := make([][]byte, len(bufs))
+// carried is what went over a bridge in one direction.
+type carried struct {
+	reads, members int
+	largest        int // superpacket, in bytes
+}
+
+// carry writes to one queue what it reads from another, until stop polls as readable.
+func carry(t *testing.T, stop int, from, to Queue) (c carried) {
+	arena, pkts := make([]byte, 4*MaxRead), make([]packet.Packet, 16)
+	fds := []unix.PollFd{{Fd: int32(stop), Events: unix.POLLIN}, {Fd: int32(from.FD()), Events: unix.POLLIN}}
 	for {
-		n, err := from.Read(bufs, sizes, Headroom)
-		if errors.Is(err, net.ErrClosed) {
-			return packets
-		}
+		n, err := from.Read(arena, pkts)
 		if err != nil {
 			t.Error(err)
-			return packets
+			return c
 		}
-		for i := range n {
-			out[i] = bufs[i][:Headroom+sizes[i]]
+		var groups []packet.Group
+		for _, p := range pkts[:n] {
+			g := group(p)
+			groups = append(groups, g)
+			c.members += len(g.Members)
+			c.largest = max(c.largest, len(p.Data()))
 		}
-		lost, err := to.Write(out[:n], Headroom)
-		if errors.Is(err, net.ErrClosed) {
-			return packets
+		c.reads += n
+		if refused, err := to.Write(groups); err != nil {
+			t.Errorf("%d refused: %v", refused, err)
 		}
-		if err != nil {
-			t.Errorf("%d of %d packets lost: %v", lost, n, err)
+		if n > 0 {
+			continue
 		}
-		packets += uint64(n)
+		if _, err := unix.Poll(fds, -1); err != nil && !errors.Is(err, unix.EINTR) {
+			t.Error(err)
+			return c
+		}
+		if fds[0].Revents != 0 {
+			return c
+		}
 	}
 }
 
@@ -64,37 +83,80 @@ func exchange(t *testing.T, conn *net.TCPConn, seed byte, size int64) (sent, rec
 	return sent, received
 }
 
+func allowIPv6(t *testing.T) {
+	t.Helper()
+	if err := os.WriteFile("/proc/sys/net/ipv6/conf/default/disable_ipv6", []byte("0"), 0); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Two kernels talk TCP over two devices and nothing but Read and Write between
-// them: what one kernel sends as superpackets the other receives as such.
-func TestSuperpacketsArriveIntact(t *testing.T) {
+// them: what one kernel sends as a superpacket the other takes as such.
+func TestTCPBetweenTwoKernels(t *testing.T) {
+	for _, c := range []struct {
+		name       string
+		a, b       string
+		want       offload.Set
+		superWrite bool // whether Write is to hand over superpackets
+	}{
+		{"IPv4", "10.244.1.7/16", "10.244.2.9/16", both, true},
+		{"IPv6", "fd00:244::1/64", "fd00:244::2/64", both, true},
+		{"IPv4, portable", "10.244.1.7/16", "10.244.2.9/16", 0, true},
+		{"IPv6, portable", "fd00:244::1/64", "fd00:244::2/64", 0, true},
+		// Read hands over partial checksums, and superpackets of nothing.
+		{"IPv4, USO only", "10.244.1.7/16", "10.244.2.9/16", offload.Of(offload.USO), false},
+	} {
+		t.Run(c.name, func(t *testing.T) { bridge(t, c.a, c.b, c.want, c.superWrite) })
+	}
+}
+
+func bridge(t *testing.T, addrA, addrB string, want offload.Set, superWrite bool) {
 	const size = 8 << 20
 	ours := enterNamespace(t)
-	a, linkA := open(t, ours, "weft0", "10.244.1.7/16")
-	listener, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(10, 244, 1, 7)})
+	allowIPv6(t)
+	a, linkA := mustOpen(t, ours, 1, want, theKernel, addrA)
+	ip, _, err := net.ParseCIDR(addrA)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var config net.ListenConfig
+	config.SetMultipathTCP(false)
+	listener, err := config.Listen(t.Context(), "tcp", net.JoinHostPort(ip.String(), "0"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer listener.Close()
 	theirs := enterNamespace(t)
-	b, linkB := open(t, theirs, "weft0", "10.244.2.9/16")
+	allowIPv6(t)
+	b, linkB := mustOpen(t, theirs, 1, want, theKernel, addrB)
 
-	var bridge sync.WaitGroup
-	var fromA, fromB uint64
-	bridge.Go(func() { fromA = carry(t, a, b) })
-	bridge.Go(func() { fromB = carry(t, b, a) })
-	defer bridge.Wait()
-	defer a.Close()
-	defer b.Close()
+	stop, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(stop)
+	var joins sync.WaitGroup
+	var fromA, fromB carried
+	joins.Go(func() { fromA = carry(t, stop, a.Queues()[0], b.Queues()[0]) })
+	joins.Go(func() { fromB = carry(t, stop, b.Queues()[0], a.Queues()[0]) })
+	ended := sync.OnceFunc(func() {
+		if _, err := unix.Write(stop, []byte{1, 0, 0, 0, 0, 0, 0, 0}); err != nil {
+			t.Error(err)
+		}
+		joins.Wait()
+	})
+	defer ended()
 
-	near, err := net.DialTCP("tcp4", nil, listener.Addr().(*net.TCPAddr))
+	near, err := net.DialTCP("tcp", nil, listener.Addr().(*net.TCPAddr))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer near.Close()
-	far, err := listener.AcceptTCP()
+	conn, err := listener.Accept()
 	if err != nil {
 		t.Fatal(err)
 	}
+	far := conn.(*net.TCPConn)
 	defer far.Close()
 	if err := errors.Join(near.SetDeadline(time.Now().Add(fuse)), far.SetDeadline(time.Now().Add(fuse))); err != nil {
 		t.Fatal(err)
@@ -108,29 +170,30 @@ func TestSuperpacketsArriveIntact(t *testing.T) {
 	if nearSent != farReceived || farSent != nearReceived {
 		t.Error("the bytes that arrived are not the bytes that were sent")
 	}
-
 	// A reset, so that no closing connection keeps its namespace.
 	if err := errors.Join(near.SetLinger(0), far.SetLinger(0), near.Close(), far.Close()); err != nil {
 		t.Error(err)
 	}
+	ended()
 
+	if a.Features() != want || b.Features() != want {
+		t.Errorf("what was wanted is lost: %v %v", a.Refused(), b.Refused())
+	}
 	statsA, statsB := statistics(t, ours, linkA), statistics(t, theirs, linkB)
-	a.Close()
-	b.Close()
-	bridge.Wait()
 	for _, c := range []struct {
-		way              string
-		packets, out, in uint64
-	}{
-		{"to B", fromA, statsA.TxPackets, statsB.RxPackets},
-		{"to A", fromB, statsB.TxPackets, statsA.RxPackets},
-	} {
-		t.Logf("%s: %d superpackets read as %d packets, written as %d superpackets", c.way, c.out, c.packets, c.in)
-		if c.packets <= c.out || c.packets <= c.in {
-			t.Errorf("%s: %d superpackets were read as %d packets and written as %d", c.way, c.out, c.packets, c.in)
+		way string
+		carried
+		in uint64
+	}{{"to B", fromA, statsB.RxPackets}, {"to A", fromB, statsA.RxPackets}} {
+		t.Logf("%s: %d packets read that stand for %d, the largest of %d bytes, written as %d", c.way, c.reads, c.members, c.largest, c.in)
+		if want.Has(offload.TSO) && (c.largest <= 32<<10 || int(c.in) != c.reads) {
+			t.Errorf("%s: the largest superpacket has %d bytes, and %d were written as %d", c.way, c.largest, c.reads, c.in)
+		}
+		if superWrite != (int(c.in) < c.members) {
+			t.Errorf("%s: %d packets were written as %d", c.way, c.members, c.in)
 		}
 	}
-	for name, s := range map[string]uint64{"A": statsA.RxErrors + statsA.RxDropped + statsA.TxErrors, "B": statsB.RxErrors + statsB.RxDropped + statsB.TxErrors} {
+	for name, s := range map[string]uint64{"A": statsA.RxErrors + statsA.TxErrors, "B": statsB.RxErrors + statsB.TxErrors} {
 		if s != 0 {
 			t.Errorf("device %s counts %d errors", name, s)
 		}

@@ -4,16 +4,20 @@ package device
 
 import (
 	"errors"
+	"net"
+	"net/netip"
 	"os"
 	"runtime"
-	"strings"
+	"syscall"
 	"testing"
 	"time"
 
-	"github.com/google/gopacket"
-	"github.com/google/gopacket/layers"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+
+	"github.com/weft-net/weft/dataplane/offload"
+	"github.com/weft-net/weft/dataplane/packet"
 )
 
 // fuse ends a test that would wait for ever.
@@ -45,15 +49,15 @@ func enterNamespace(t *testing.T) *netlink.Handle {
 	return handle
 }
 
-// open opens a TUN device with an address and sets it up, for the length of the test.
-func open(t *testing.T, handle *netlink.Handle, name, cidr string) (*TUN, netlink.Link) {
+// mustOpen opens weft0 with an address and sets it up, for the length of the test.
+func mustOpen(t *testing.T, handle *netlink.Handle, queues int, want offload.Set, k kernel, cidr string) (*TUN, netlink.Link) {
 	t.Helper()
-	dev, err := Open(name)
+	dev, err := open("weft0", queues, want, k)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { dev.Close() })
-	link, err := handle.LinkByName(name)
+	link, err := handle.LinkByName("weft0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,10 +65,17 @@ func open(t *testing.T, handle *netlink.Handle, name, cidr string) (*TUN, netlin
 	if err != nil {
 		t.Fatal(err)
 	}
+	addr.Flags = unix.IFA_F_NODAD // else it is of no use for a second
 	if err := errors.Join(handle.AddrAdd(link, addr), handle.LinkSetUp(link)); err != nil {
 		t.Fatal(err)
 	}
 	return dev, link
+}
+
+// kinds are both kinds of queue.
+func kinds(t *testing.T, test func(*testing.T, offload.Set)) {
+	t.Run("superpackets", func(t *testing.T) { test(t, both) })
+	t.Run("portable", func(t *testing.T) { test(t, 0) })
 }
 
 // statistics reads the device's counters, in superpackets.
@@ -77,50 +88,92 @@ func statistics(t *testing.T, handle *netlink.Handle, link netlink.Link) netlink
 	return *link.Attrs().Statistics
 }
 
-// writable is packets as Write wants them: behind headroom, with room to merge.
-func writable(packets ...[]byte) [][]byte {
-	bufs := make([][]byte, len(packets))
-	for i, p := range packets {
-		bufs[i] = append(make([]byte, Headroom, Headroom+MaxPacket), p...)
-	}
-	return bufs
-}
-
-// readable is what Read wants, for n packets.
-func readable(n int) (bufs [][]byte, sizes []int) {
-	for range n {
-		bufs = append(bufs, make([]byte, Headroom+MaxPacket))
-	}
-	return bufs, make([]int, n)
-}
-
-// udp is a whole packet from 10.244.1.7 port 40000 to 10.244.2.9 port 5353.
-func udp(t *testing.T, payload []byte) []byte {
+// waitReadable waits until one of the queues polls as readable and returns it, or
+// fails the test.
+func waitReadable(t *testing.T, queues ...Queue) Queue {
 	t.Helper()
-	ip := &layers.IPv4{Version: 4, TTL: 64, Protocol: layers.IPProtocolUDP, SrcIP: []byte{10, 244, 1, 7}, DstIP: []byte{10, 244, 2, 9}}
-	header := &layers.UDP{SrcPort: 40000, DstPort: 5353}
-	if err := header.SetNetworkLayerForChecksum(ip); err != nil {
-		t.Fatal(err)
+	var fds []unix.PollFd
+	for _, q := range queues {
+		fds = append(fds, unix.PollFd{Fd: int32(q.FD()), Events: unix.POLLIN})
 	}
-	out := gopacket.NewSerializeBuffer()
-	if err := gopacket.SerializeLayers(out, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true},
-		ip, header, gopacket.Payload(payload)); err != nil {
-		t.Fatal(err)
-	}
-	return out.Bytes()
-}
-
-// waitAsleep returns once a goroutine is in function and waits for the kernel.
-func waitAsleep(t *testing.T, function string) {
-	t.Helper()
-	stacks := make([]byte, 1<<20)
-	for end := time.Now().Add(fuse); time.Now().Before(end); runtime.Gosched() {
-		for g := range strings.SplitSeq(string(stacks[:runtime.Stack(stacks, true)]), "\n\n") {
-			state, _, _ := strings.Cut(g, "\n")
-			if strings.Contains(state, "[IO wait") && strings.Contains(g, function+"(") {
-				return
+	end := time.Now().Add(fuse)
+	for time.Now().Before(end) {
+		_, err := unix.Poll(fds, int(fuse.Milliseconds()))
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			t.Fatal(err)
+		}
+		for i := range fds {
+			if fds[i].Revents != 0 {
+				return queues[i]
 			}
 		}
 	}
-	t.Fatalf("no goroutine waits in %s", function)
+	t.Fatal("nothing to read")
+	return nil
+}
+
+// readOne waits for one packet, and no more, of the queue.
+func readOne(t *testing.T, q Queue) packet.Packet {
+	t.Helper()
+	waitReadable(t, q)
+	pkts := make([]packet.Packet, 2)
+	n, err := q.Read(make([]byte, 2*MaxRead), pkts)
+	if n != 1 || err != nil {
+		t.Fatalf("Read = %d %v", n, err)
+	}
+	return pkts[0]
+}
+
+// The far end, which the tests play, and the kernel's, as the golden packets have them.
+var (
+	peer = netip.MustParseAddrPort("10.244.1.7:40000")
+	ours = netip.MustParseAddrPort("10.244.2.9:5353")
+)
+
+// kernelSocket is the kernel's end.
+func kernelSocket(t *testing.T) *net.UDPConn {
+	t.Helper()
+	conn, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(ours))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	if err := errors.Join(conn.SetDeadline(time.Now().Add(fuse)), conn.SetReadBuffer(4<<20)); err != nil {
+		t.Fatal(err)
+	}
+	return conn
+}
+
+// receive wants the kernel's socket to hand over the payloads, in order.
+func receive(t *testing.T, conn *net.UDPConn, payloads ...[]byte) {
+	t.Helper()
+	buf := make([]byte, MaxPacket)
+	for i, want := range payloads {
+		n, from, err := conn.ReadFromUDPAddrPort(buf)
+		if err != nil || from != peer || string(buf[:n]) != string(want) {
+			t.Fatalf("datagram %d of %d: %d bytes from %s (%v), want %d from %s", i, len(payloads), n, from, err, len(want), peer)
+		}
+	}
+}
+
+// send sends from the kernel's socket to peer.
+func send(t *testing.T, conn *net.UDPConn, payload []byte) {
+	t.Helper()
+	if _, err := conn.WriteToUDPAddrPort(payload, peer); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// setSegment makes the socket send superpackets of datagrams of that many bytes.
+func setSegment(t *testing.T, conn syscall.Conn, size int) {
+	t.Helper()
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var optionErr error
+	err = raw.Control(func(fd uintptr) { optionErr = unix.SetsockoptInt(int(fd), unix.SOL_UDP, unix.UDP_SEGMENT, size) })
+	if err := errors.Join(err, optionErr); err != nil {
+		t.Fatal(err)
+	}
 }

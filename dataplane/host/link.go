@@ -11,6 +11,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/weft-net/weft/dataplane/packet"
 )
 
 const (
@@ -20,11 +22,8 @@ const (
 	// delay: 1000 packets are 20 ms at 50,000 a second, and at most 1000 * 64 KiB = 64 MiB of superpackets.
 	txQueueLen = 1000
 
-	// gsoMaxSegs is the most segments a superpacket from the kernel may stand for. wireguard/tun's Read splits it
-	// into the caller's buffers, at most conn.IdealBatchSize = 128, and loses what does not fit. Larger ones the
-	// kernel segments itself; at common sizes none is: 64 KiB at an MSS of 1400 is 47 segments, and a UDP_SEGMENT
-	// send stands for 128 at most.
-	gsoMaxSegs = 128
+	// gsoMaxSegs is the most segments a superpacket from the kernel may stand for.
+	gsoMaxSegs = packet.MaxSegments
 
 	// ip6AddrGenModeNone is IN6_ADDR_GEN_MODE_NONE of linux/if_link.h: no link-local address is made.
 	ip6AddrGenModeNone = 1

@@ -13,7 +13,7 @@ const (
 
 // MergeECN applies the congestion marks that a packet's outer header collected
 // on the underlay, outer being that header's DS field, to the inner packet p in
-// place: RFC 6040 section 4.2, figure 4. p must have passed [Parse].
+// place: RFC 6040 section 4.2, figure 4. p must have passed [ParseInto].
 //
 // ok is false for the one combination that must be dropped: the underlay marked
 // congestion, but the inner sender does not know ECN, so that only a loss tells it.

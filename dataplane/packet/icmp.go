@@ -29,7 +29,7 @@ const (
 const MaxICMPError = maxICMPError
 
 // ICMPError writes to buf an ICMP destination unreachable message of the given
-// code from src to the sender of orig, an IPv4 packet that passed [Parse], and
+// code from src to the sender of orig, an IPv4 packet that passed [ParseInto], and
 // returns its length. mtu is the next hop's, for FragmentationNeeded only.
 //
 // n is 0 where RFC 1122 section 3.2.2 forbids an answer: to an ICMP error, to a

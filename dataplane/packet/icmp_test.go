@@ -166,7 +166,7 @@ func FuzzICMPError(f *testing.F) {
 		if len(got) > 576 {
 			t.Errorf("%d bytes", len(got))
 		}
-		if h, ok := packet.Parse(got); !ok || h.Src != src || h.Dst != netip.AddrFrom4([4]byte(orig[12:16])) {
+		if h, ok := parse(got); !ok || h.Src != src || h.Dst != netip.AddrFrom4([4]byte(orig[12:16])) {
 			t.Errorf("Parse(%x) = %+v %v", got, h, ok)
 		}
 		if slowChecksum(got[20:], 0) != 0 {

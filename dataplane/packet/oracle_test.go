@@ -15,8 +15,8 @@ import (
 
 // decoded is what gopacket reads in an IP header.
 type decoded struct {
-	header packet.Header
-	length int // of the whole packet, as its length field says
+	header packet.Header // without what is about the transport header
+	length int           // of the whole packet, as its length field says
 }
 
 // decode asks gopacket. err says that gopacket does not like b; what it read by

@@ -20,6 +20,8 @@ import (
 	"net/netip"
 	"strconv"
 	"time"
+
+	"github.com/weft-net/weft/dataplane/offload"
 )
 
 const (
@@ -27,6 +29,13 @@ const (
 	DefaultPath = "/etc/weft/weft.yaml"
 	// DefaultSocket is where weftd serves its control API and weft looks for it.
 	DefaultSocket = "/run/weft/weft.sock"
+)
+
+// The values of offload.
+const (
+	OffloadAuto = "auto" // what works
+	OffloadOn   = "on"   // all, or no start
+	OffloadOff  = "off"  // nothing
 )
 
 // Config is a complete, checked configuration, as Loader.Load returns it. It is not changed after that, so
@@ -44,9 +53,12 @@ type Config struct {
 	GossipKeyFile string     // see LoadKey; not read when Insecure is set
 	Insecure      bool       // gossip without a key
 
-	Tun       string        // name of the TUN device
-	MTU       int           // bytes of an inner packet; 0: the underlay's MTU minus the overhead
-	DeadGrace time.Duration // from a peer's death to the withdrawal of its routes
+	Tun           string        // name of the TUN device
+	MTU           int           // bytes of an inner packet; 0: the underlay's MTU minus the overhead
+	Offload       string        // OffloadAuto, OffloadOn or OffloadOff
+	OffloadExcept offload.Set   // what not to use whatever Offload says
+	Workers       int           // threads of the packet path; 0: by the number of CPUs
+	DeadGrace     time.Duration // from a peer's death to the withdrawal of its routes
 
 	LogLevel  slog.Level
 	LogFormat string // "text" or "json"

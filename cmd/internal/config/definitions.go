@@ -80,8 +80,23 @@ func definitions(hostname string) []definition {
 		},
 		{
 			name: "mtu", def: "0",
-			help: "largest pod packet in bytes; 0 takes the underlay's MTU minus 28 bytes of overhead",
+			help: "largest pod packet in bytes; 0 takes the underlay's MTU minus 40 bytes of overhead",
 			bind: func(c *Config) pflag.Value { return bind(&c.MTU, "bytes", parseMTU, formatInt) },
+		},
+		{
+			name: "offload", def: OffloadAuto,
+			help: "what the kernel does for the packet path: auto uses what works here, on refuses to start unless all of it does, off carries each packet alone, which is slow and needs nothing",
+			bind: func(c *Config) pflag.Value { return bind(&c.Offload, "auto|on|off", parseOffload, same) },
+		},
+		{
+			name: "offloadExcept", example: "[uso, rco]", list: true,
+			help: "parts of it to do without: tso and uso (superpackets of the TUN), gso and gro (of the sockets), rco (remote checksum offload)",
+			bind: func(c *Config) pflag.Value { return bind(&c.OffloadExcept, "part,...", parseFeatures, formatFeatures) },
+		},
+		{
+			name: "workers", def: "0",
+			help: "threads that carry packets, each with its own queue of the TUN; 0 takes one for every two CPUs, up to 8",
+			bind: func(c *Config) pflag.Value { return bind(&c.Workers, "count", parseWorkers, formatInt) },
 		},
 		{
 			name: "deadGrace", def: "5s",

@@ -11,8 +11,10 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/spf13/pflag"
+	"github.com/weft-net/weft/dataplane/offload"
 )
 
 // source is where a test takes a configuration from.
@@ -67,6 +69,7 @@ func defaults() *Config {
 		GossipPort:    7946,
 		GossipKeyFile: "/etc/weft/gossip.key",
 		Tun:           "weft0",
+		Offload:       "auto",
 		DeadGrace:     5 * time.Second,
 		LogLevel:      slog.LevelInfo,
 		LogFormat:     "text",
@@ -98,6 +101,9 @@ func TestEveryKey(t *testing.T) {
 		GossipKeyFile: "/k",
 		Tun:           "pods",
 		MTU:           1400,
+		Offload:       "on",
+		OffloadExcept: offload.Of(offload.USO, offload.RCO),
+		Workers:       3,
 		DeadGrace:     90 * time.Second,
 		LogLevel:      slog.LevelDebug,
 		LogFormat:     "json",
@@ -108,7 +114,7 @@ func TestEveryKey(t *testing.T) {
 		"nodeName": "rack 1, node 2", "podNetwork": "172.16.0.0/12", "podCIDR": "172.16.7.0/26",
 		"underlay": "192.0.2.1", "dataPort": "4000", "gossipAddr": "192.0.2.9", "gossipPort": "4001",
 		"join": "seed.example.net,192.0.2.2:7000,[2001:db8::1]:7000", "gossipKeyFile": "/k", "insecure": "false",
-		"tun": "pods", "mtu": "1400", "deadGrace": "1m30s", "logLevel": "debug", "logFormat": "json",
+		"tun": "pods", "mtu": "1400", "offload": "on", "offloadExcept": "uso,rco", "workers": "3", "deadGrace": "1m30s", "logLevel": "debug", "logFormat": "json",
 		"socket": "/s", "stateDir": "/d",
 	}
 	var file, env, flags source
@@ -327,6 +333,7 @@ func TestDefaultFile(t *testing.T) {
 	want := defaults()
 	want.Underlay.Interface = "eth0"
 	want.GossipAddr = netip.MustParseAddr("192.0.2.1")
+	want.OffloadExcept = offload.Of(offload.USO, offload.RCO)
 	want.Join = []HostPort{{"node1.example.net", 0}, {"192.0.2.2", 7946}}
 	if diff := cmp.Diff(want, cfg, compare); diff != "" {
 		t.Errorf("with every key set, -want +got\n%s", diff)

@@ -11,6 +11,7 @@ func (g *gathering) validate(absent, path string) {
 	g.validatePods(absent, path)
 	g.validateUnderlay()
 	g.validateGossip()
+	g.validateOffload()
 }
 
 func (g *gathering) validatePods(absent, path string) {
@@ -68,5 +69,13 @@ func (g *gathering) validateGossip() {
 	if c.Insecure && !g.bad["insecure"] && !c.origins["gossipKeyFile"].isDefault() {
 		g.problem("insecure", c.origins["insecure"], "is true, but %s sets gossipKeyFile; remove one of the two",
 			c.Source("gossipKeyFile"))
+	}
+}
+
+func (g *gathering) validateOffload() {
+	c := g.cfg
+	if !g.bad["offload"] && c.Offload == OffloadOff && c.OffloadExcept != 0 {
+		g.problem("offloadExcept", c.origins["offloadExcept"], "excepts %s, but offload is off (%s); remove one of the two",
+			c.OffloadExcept, c.Source("offload"))
 	}
 }

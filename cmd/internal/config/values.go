@@ -11,6 +11,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/weft-net/weft/dataplane/offload"
 )
 
 // value is the pflag.Value of a field of type T. What a single value must satisfy is checked by its parser,
@@ -200,6 +202,40 @@ func parseMTU(s string) (int, error) {
 	n, err := strconv.Atoi(s)
 	if err != nil || n != 0 && (n < minMTU || n > maxMTU) {
 		return 0, fmt.Errorf("%q is not an MTU; give 0 or a number from %d to %d", s, minMTU, maxMTU)
+	}
+	return n, nil
+}
+
+func parseOffload(s string) (string, error) {
+	if s != OffloadAuto && s != OffloadOn && s != OffloadOff {
+		return "", fmt.Errorf("%q is neither auto, on nor off", s)
+	}
+	return s, nil
+}
+
+func parseFeatures(s string) (set offload.Set, err error) {
+	if strings.TrimSpace(s) == "" {
+		return 0, nil
+	}
+	for name := range strings.SplitSeq(s, ",") {
+		f, err := offload.Parse(strings.TrimSpace(name))
+		if err != nil {
+			return 0, err
+		}
+		set |= offload.Of(f)
+	}
+	return set, nil
+}
+
+func formatFeatures(s offload.Set) string { return strings.ReplaceAll(s.String(), " ", ",") }
+
+// maxWorkers is what there may be of TUN queues (MAX_TAP_QUEUES, drivers/net/tun.c), two to a worker.
+const maxWorkers = 128
+
+func parseWorkers(s string) (int, error) {
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 0 || n > maxWorkers {
+		return 0, fmt.Errorf("%q is not a number of workers; give 0 or a number up to %d", s, maxWorkers)
 	}
 	return n, nil
 }

@@ -54,12 +54,15 @@ func TestValues(t *testing.T) {
 			{"", "!is empty"}, {"1234567890123456", "!has 16 bytes"}, {"a b", "!cannot name"}, {"a/b", "!cannot name"}, {"a:b", "!cannot name"},
 			{".", "!cannot name"}, {"..", "!cannot name"}, {"a\n", "!cannot name"}, {"weft%d", "!cannot name"},
 		},
-		"mtu":       {{"0", "0"}, {"576", "576"}, {"65507", "65507"}, {"575", "!not an MTU"}, {"65508", "!not an MTU"}, {"-1", "!not an MTU"}, {"1500B", "!not an MTU"}},
-		"deadGrace": {{"0s", "0s"}, {"1h", "1h0m0s"}, {"90s", "1m30s"}, {"61m", "!out of range"}, {"-1s", "!out of range"}, {"5", "!write 5s"}, {"soon", "!not a duration"}},
-		"logLevel":  {{"debug", "debug"}, {"error", "error"}, {"INFO", "!not a log level"}, {"info+2", "!not a log level"}},
-		"logFormat": {{"json", "json"}, {"", "!not a log format"}},
-		"socket":    {{"/run//weft/x", "/run/weft/x"}, {"", "!is empty"}, {"/" + strings.Repeat("x", 107), "!has 108 bytes"}, {"/\x00", "!zero byte"}},
-		"stateDir":  {{"/var/lib/weft/", "/var/lib/weft"}, {"", "!is empty"}},
+		"mtu":           {{"0", "0"}, {"576", "576"}, {"65507", "65507"}, {"575", "!not an MTU"}, {"65508", "!not an MTU"}, {"-1", "!not an MTU"}, {"1500B", "!not an MTU"}},
+		"offload":       {{"off", "off"}, {"", "!neither auto"}, {"On", "!neither auto"}},
+		"workers":       {{"0", "0"}, {"128", "128"}, {"129", "!not a number of workers"}, {"-1", "!not a number of workers"}, {"two", "!not a number of workers"}},
+		"offloadExcept": {{"", ""}, {"rco, tso", "tso,rco"}, {"tso,tso", "tso"}, {"lro", "!there are tso, uso, gso, gro, rco"}, {"tso,", "!no feature \"\""}},
+		"deadGrace":     {{"0s", "0s"}, {"1h", "1h0m0s"}, {"90s", "1m30s"}, {"61m", "!out of range"}, {"-1s", "!out of range"}, {"5", "!write 5s"}, {"soon", "!not a duration"}},
+		"logLevel":      {{"debug", "debug"}, {"error", "error"}, {"INFO", "!not a log level"}, {"info+2", "!not a log level"}},
+		"logFormat":     {{"json", "json"}, {"", "!not a log format"}},
+		"socket":        {{"/run//weft/x", "/run/weft/x"}, {"", "!is empty"}, {"/" + strings.Repeat("x", 107), "!has 108 bytes"}, {"/\x00", "!zero byte"}},
+		"stateDir":      {{"/var/lib/weft/", "/var/lib/weft"}, {"", "!is empty"}},
 	} {
 		for _, test := range texts {
 			v := byName[key].bind(new(Config))

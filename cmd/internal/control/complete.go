@@ -19,6 +19,8 @@ func table[V any](m map[string]V) map[string]V {
 
 func (s Status) complete() Status {
 	s.Warnings = list(s.Warnings)
+	s.Offload.On = list(s.Offload.On)
+	s.Offload.Off = table(s.Offload.Off)
 	s.Gossip.Rejected = table(s.Gossip.Rejected)
 	return s
 }

@@ -57,6 +57,7 @@ type Status struct {
 	Tun        Tun          `json:"tun"`
 	Underlay   Underlay     `json:"underlay"`
 	DataPort   uint16       `json:"dataPort"`
+	Offload    Offload      `json:"offload"`
 	Gossip     Gossip       `json:"gossip"`
 	Peers      PeerCount    `json:"peers"`
 	Warnings   []string     `json:"warnings"` // what works, but not as well as it should; one line each
@@ -82,6 +83,13 @@ type Underlay struct {
 	Address   netip.Addr `json:"address"`
 	MTU       int        `json:"mtu"`
 	Why       string     `json:"why"` // how it was chosen
+}
+
+// Offload is what the kernel does for the packet path.
+type Offload struct {
+	Workers int               `json:"workers"` // threads that carry packets
+	On      []string          `json:"on"`      // what is in use
+	Off     map[string]string `json:"off"`     // what is not, and why
 }
 
 // Gossip is how this node finds the others.

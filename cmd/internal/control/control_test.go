@@ -48,6 +48,7 @@ func full() backend {
 			Tun:      Tun{Name: "weft0", Address: netip.MustParseAddr("10.244.1.0"), MTU: 1472},
 			Underlay: Underlay{Interface: "eth0", Address: netip.MustParseAddr("192.0.2.1"), MTU: 1500, Why: "default route"},
 			DataPort: 8285,
+			Offload:  Offload{Workers: 1, On: []string{"tso"}, Off: map[string]string{"rco": "excepted"}},
 			Gossip: Gossip{Address: netip.MustParseAddrPort("192.0.2.1:7946"), Encrypted: true, Members: 2,
 				KeyMismatches: 3, Rejected: map[string]uint64{"overlap": 1}},
 			Peers: PeerCount{Known: 2, Up: 1}, Warnings: []string{"w"},
@@ -109,7 +110,7 @@ func TestRoundTrip(t *testing.T) {
 // TestJSON holds the names that programs rely on.
 func TestJSON(t *testing.T) {
 	for path, want := range map[string]string{
-		pathStatus: `{"version":"v1","node":{"id":"abc","name":"node1"},"state":"fenced","reason":"conflict","started":"2026-11-20T10:00:00Z","podNetwork":"10.244.0.0/16","podCIDR":"10.244.1.0/24","tun":{"name":"weft0","address":"10.244.1.0","mtu":1472},"underlay":{"interface":"eth0","address":"192.0.2.1","mtu":1500,"why":"default route"},"dataPort":8285,"gossip":{"address":"192.0.2.1:7946","encrypted":true,"members":2,"keyMismatches":3,"rejected":{"overlap":1}},"peers":{"known":2,"up":1},"warnings":["w"]}`,
+		pathStatus: `{"version":"v1","node":{"id":"abc","name":"node1"},"state":"fenced","reason":"conflict","started":"2026-11-20T10:00:00Z","podNetwork":"10.244.0.0/16","podCIDR":"10.244.1.0/24","tun":{"name":"weft0","address":"10.244.1.0","mtu":1472},"underlay":{"interface":"eth0","address":"192.0.2.1","mtu":1500,"why":"default route"},"dataPort":8285,"offload":{"workers":1,"on":["tso"],"off":{"rco":"excepted"}},"gossip":{"address":"192.0.2.1:7946","encrypted":true,"members":2,"keyMismatches":3,"rejected":{"overlap":1}},"peers":{"known":2,"up":1},"warnings":["w"]}`,
 		pathPeers:  `{"peers":[{"id":"def","name":"node2","state":"down","reason":"r","since":"2026-11-20T10:00:00Z","endpoint":"192.0.2.2:8285","podCIDRs":["10.244.2.0/24"],"mode":"udp","mtu":1472,"tx":{"packets":1,"bytes":1152921504606846976},"rx":{"packets":2,"bytes":3}}]}`,
 		pathRoutes: `{"routes":[{"prefix":"10.244.1.0/24","node":"node1","id":"abc","endpoint":"","mode":"","mtu":0,"local":true},{"prefix":"10.244.2.0/24","node":"node2","id":"def","endpoint":"192.0.2.2:8285","mode":"udp","mtu":1472,"local":false}]}`,
 		pathDrops:  `{"egress":{"received":10,"forwarded":8,"drops":{"no_route":2,"too_big":0}},"ingress":{"received":9223372036854775809,"forwarded":9223372036854775808,"drops":{"malformed":1}},"icmpSent":2,"kernel":{"socketOverflow":1,"tunTxDropped":2},"reasons":{"no_route":"no node owns the destination"}}`,

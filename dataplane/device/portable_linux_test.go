@@ -6,11 +6,7 @@ import (
 	"io"
 	"os"
 	"testing"
-
-	"go.uber.org/goleak"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestLeaves(t *testing.T) {
 	wrapped := fmt.Errorf("write: %w", &os.PathError{Op: "write", Err: io.ErrShortWrite})

@@ -1,0 +1,28 @@
+//go:build linux
+
+package main
+
+import "context"
+
+// A subject is a way to join two nodes' pods that is measured. One file each, and a line in
+// subjects.
+type subject struct {
+	name  string
+	about string
+	// binaries are the programs it needs in the folder of the release binaries.
+	binaries []string
+	// join makes the network carry packets between the pods, and sets the pods' MTU. What it
+	// starts inside the topology ends with that. It may return before the first packet passes.
+	join func(ctx context.Context, n *network) error
+}
+
+// subjects returns all there are, in the order of the report.
+func subjects() []subject {
+	return []subject{
+		rawSubject(),
+		vxlanSubject(),
+		weftSubject("weft-udp", "weftd as shipped, plain UDP encapsulation", nil),
+		weftSubject("weft-portable", "weftd with offload: off, packet by packet", map[string]any{"offload": "off"}),
+		wireguardSubject(),
+	}
+}

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"runtime"
+
+	"github.com/weft-net/weft/cmd/internal/config"
+	"github.com/weft-net/weft/cmd/internal/control"
+	"github.com/weft-net/weft/dataplane"
+	"github.com/weft-net/weft/dataplane/device"
+	"github.com/weft-net/weft/dataplane/offload"
+	"github.com/weft-net/weft/encap"
+)
+
+// maxAutoWorkers bounds the workers that a node makes by itself: one carries some
+// 10 Gb/s, and each holds descriptors and dataplane.WorkerMemory.
+const maxAutoWorkers = 8
+
+// openDataplane takes the data port and the TUN from the machine, with as much of
+// the kernel's help as there is and the operator wants.
+func (d *daemon) openDataplane() (err error) {
+	d.wanted = wanted(d.config)
+	workers := d.config.Workers
+	if workers == 0 {
+		workers = min(max(1, runtime.NumCPU()/2), maxAutoWorkers)
+	}
+	addr := netip.AddrPortFrom(d.underlay.Address, d.config.DataPort)
+	if d.port, err = encap.Listen(addr, workers, d.wanted); err != nil {
+		return err
+	}
+	d.own(d.port.Close)
+	if d.device, err = device.Open(d.config.Tun, workers, d.wanted); err != nil {
+		return err
+	}
+	d.own(d.device.Close)
+	if err := d.insist(); err != nil {
+		return err
+	}
+
+	var pairs []dataplane.Pair
+	for i, queue := range d.device.Queues() {
+		pairs = append(pairs, dataplane.Pair{Queue: queue, Wire: d.port.Sockets()[i]})
+	}
+	d.engine = dataplane.New(pairs, encap.UDP, d.device.Features())
+	return nil
+}
+
+func wanted(c *config.Config) offload.Set {
+	if c.Offload == config.OffloadOff {
+		return 0
+	}
+	return offload.All.Without(c.OffloadExcept)
+}
+
+// insist is what `offload: on` asks for.
+func (d *daemon) insist() error {
+	if d.config.Offload != config.OffloadOn {
+		return nil
+	}
+	for _, f := range offload.Features() {
+		if why := d.refused(f); why != nil {
+			return fmt.Errorf("offload is on (%s), but %s does not work here: %w; add it to offloadExcept, or set offload to auto",
+				d.config.Source("offload"), f, why)
+		}
+	}
+	return nil
+}
+
+// refused says why f is not in use though it is wanted, nil otherwise.
+func (d *daemon) refused(f offload.Feature) error {
+	if why := d.device.Refused()[f]; why != nil {
+		return why
+	}
+	return d.port.Refused()[f]
+}
+
+// capabilities are what this node takes from others beyond the bare modes, as
+// their records spell it.
+func (d *daemon) capabilities() []string {
+	if d.wanted.Has(offload.RCO) {
+		return []string{offload.RCO.String()}
+	}
+	return nil
+}
+
+// offloads is what is in use at the moment, and why the rest is not.
+func (d *daemon) offloads() control.Offload {
+	o := control.Offload{Workers: len(d.device.Queues()), On: []string{}, Off: map[string]string{}}
+	for _, f := range offload.Features() {
+		why := d.refused(f)
+		switch {
+		case d.config.Offload == config.OffloadOff:
+			o.Off[f.String()] = fmt.Sprintf("offload is off (%s)", d.config.Source("offload"))
+		case !d.wanted.Has(f):
+			o.Off[f.String()] = fmt.Sprintf("excepted (%s)", d.config.Source("offloadExcept"))
+		case why != nil:
+			o.Off[f.String()] = why.Error()
+		default:
+			o.On = append(o.On, f.String())
+		}
+	}
+	return o
+}

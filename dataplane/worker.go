@@ -1,0 +1,103 @@
+package dataplane
+
+import (
+	"errors"
+	"runtime"
+	"sync/atomic"
+
+	"github.com/weft-net/weft/dataplane/arena"
+	"github.com/weft-net/weft/dataplane/offload"
+	"github.com/weft-net/weft/dataplane/poll"
+)
+
+// WorkerMemory is the packet memory of one worker, in bytes: what egress reads
+// into, its headers, and what ingress receives into. It is one huge page.
+const WorkerMemory = readArena + headerArena + receives*receiveBuffer
+
+const _ = uint(2<<20 - WorkerMemory) // fails to compile where it is more
+
+// worker carries the packets of one queue of the TUN and of one socket, both
+// ways, to completion: no packet ever waits for another goroutine. A round takes a
+// bounded batch from each side in turn, so that neither starves the other. Where
+// both are empty it sleeps in the kernel.
+type worker struct {
+	queue   Queue
+	wire    Wire
+	egress  egress
+	ingress ingress
+
+	poller *poll.Poller
+	arena  *arena.Arena
+	ending atomic.Bool
+}
+
+func newWorker(e *Engine, index, of int, p Pair, can offload.Set) *worker {
+	w := &worker{queue: p.Queue, wire: p.Wire}
+	w.egress.init(&e.tables, index, of, p)
+	w.ingress.init(&e.tables, index, p, can)
+	return w
+}
+
+// open takes from the kernel what the worker needs to run.
+func (w *worker) open() (err error) {
+	if w.arena, err = arena.New(WorkerMemory); err != nil {
+		return err
+	}
+	w.egress.carve(w.arena)
+	w.ingress.carve(w.arena)
+	w.poller, err = poll.New()
+	return err
+}
+
+// close gives it back. It may be called where open failed half-way.
+func (w *worker) close() error {
+	var errs []error
+	if w.poller != nil {
+		errs = append(errs, w.poller.Close())
+	}
+	if w.arena != nil {
+		errs = append(errs, w.arena.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// stop makes run return soon. Any goroutine may call it, after open.
+func (w *worker) stop() {
+	w.ending.Store(true)
+	w.poller.Wake()
+}
+
+// run forwards until stop is called or something fails. The thread is the
+// worker's own, since it sleeps in poll and not in Go's scheduler: what wakes it
+// is the packet itself.
+func (w *worker) run() error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	defer w.egress.abandon()
+	for !w.ending.Load() {
+		sent, err := w.egress.turn()
+		if err != nil {
+			return err
+		}
+		received, err := w.ingress.turn()
+		if err != nil {
+			return err
+		}
+		if sent || received {
+			continue
+		}
+		if err := w.sleep(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sleep waits for work. While the underlay has no room for what was read, the
+// TUN is left alone: its queue fills, and what it cannot hold is the kernel's to drop.
+func (w *worker) sleep() error {
+	if w.egress.stuck() {
+		return w.poller.Wait(-1, w.wire.FD(), w.wire.Full())
+	}
+	return w.poller.Wait(w.queue.FD(), w.wire.FD(), -1)
+}
