@@ -115,6 +115,8 @@ func TestGUERefuses(t *testing.T) {
 			bad := bytes.Clone(good)
 			bad[gueLen] ^= 0x80 >> bit
 			refused("another IP version", bad)
+			clear(bad[:4])
+			refused("another IP version and no header", bad)
 		}
 		for n := range gueLen + 1 {
 			refused(fmt.Sprintf("%d bytes", n), good[:n])

@@ -50,7 +50,12 @@ func wanted(c *config.Config) offload.Set {
 	if c.Offload == config.OffloadOff {
 		return 0
 	}
-	return offload.All.Without(c.OffloadExcept)
+	want := offload.All.Without(c.OffloadExcept)
+	if !want.Has(offload.TSO) && !want.Has(offload.USO) {
+		// Without superpackets the TUN has no word for partial checksums.
+		want = want.Without(offload.Of(offload.RCO))
+	}
+	return want
 }
 
 // insist is what `offload: on` asks for.
@@ -92,8 +97,10 @@ func (d *daemon) offloads() control.Offload {
 		switch {
 		case d.config.Offload == config.OffloadOff:
 			o.Off[f.String()] = fmt.Sprintf("offload is off (%s)", d.config.Source("offload"))
-		case !d.wanted.Has(f):
+		case d.config.OffloadExcept.Has(f):
 			o.Off[f.String()] = fmt.Sprintf("excepted (%s)", d.config.Source("offloadExcept"))
+		case !d.wanted.Has(f):
+			o.Off[f.String()] = "takes tso or uso"
 		case why != nil:
 			o.Off[f.String()] = why.Error()
 		default:
