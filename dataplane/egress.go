@@ -65,6 +65,8 @@ type egress struct {
 	pieces    [][]byte
 	msgs      []encap.Message
 	fates     []fate // beside msgs
+	from      int    // where in pieces the last message starts
+	short     bool   // its last datagram is shorter than the others
 	sent      int
 
 	first    []byte // a superpacket's first segment, to be quoted
@@ -216,52 +218,24 @@ func (w *egress) enqueue(owner *peer, p *packet.Packet) {
 	}
 	start := owner.Codec.Encap(p.Buf, p.Start, sum)
 	datagram := p.Buf[start:]
-	if w.join(owner, flow, datagram, size) {
-		return
-	}
+	m, _ := w.message(owner, flow, 1, len(datagram))
 	w.pieces = append(w.pieces, datagram)
-	w.add(owner, encap.Message{
-		Pieces: w.pieces[len(w.pieces)-1:], Segments: 1, SegmentSize: len(datagram), PerSegment: 1, Flow: flow,
-	}, size)
+	w.grow(m, 1, len(datagram), size)
 }
 
-// join appends datagram to the last message, where that is one send for the kernel:
-// same peer, source port and DS field, and no longer than the datagrams before it,
-// of which only the last may be shorter.
-func (w *egress) join(owner *peer, flow uint32, datagram []byte, size int) bool {
-	last := len(w.msgs) - 1
-	if last < 0 {
-		return false
-	}
-	m := &w.msgs[last]
-	total := (m.Segments + 1) * m.SegmentSize
-	switch {
-	case w.fates[last].peer != owner || m.PerSegment != 1 || m.DSField != w.header.DSField,
-		!encap.SamePort(m.Flow, flow),
-		len(datagram) > m.SegmentSize || len(m.Pieces[m.Segments-1]) < m.SegmentSize,
-		m.Segments == encap.MaxSegments || total > encap.MaxPayload:
-		return false
-	}
-	w.pieces = append(w.pieces, datagram)
-	m.Pieces = w.pieces[len(w.pieces)-m.Segments-1:]
-	m.Segments++
-	w.fates[last].bytes += size
-	return true
-}
-
-// cut makes messages of the superpacket that the segmenter was given. One send
-// takes encap.MaxPayload bytes, which a full superpacket with its headers exceeds.
+// cut makes datagrams of the superpacket that the segmenter was given. One send
+// takes encap.MaxPayload bytes, which a full superpacket with its headers exceeds:
+// what does not fit goes with the next superpacket's.
 func (w *egress) cut(owner *peer, p *packet.Packet) {
 	s, h := &w.segmenter, &w.header
 	flow := h.FlowHash(p.Data())
 	sum := checksum(owner, p, h)
 	shim := owner.Codec.Len(sum)
-	segment := shim + s.PacketLen()
-	atOnce := max(1, min(encap.MaxSegments, encap.MaxPayload/segment))
+	size := shim + s.PacketLen()
 
 	for i := 0; i < s.Len(); {
-		n := min(atOnce, s.Len()-i)
-		from, size := len(w.pieces), 0
+		m, room := w.message(owner, flow, 2, size)
+		n, inner, last := min(room, s.Len()-i), 0, 0
 		for range n {
 			head := w.headers[w.made:][:shim+s.HeaderLen()]
 			w.made += len(head)
@@ -272,13 +246,48 @@ func (w *egress) cut(owner *peer, p *packet.Packet) {
 				s.Finish(head, payload)
 			}
 			w.pieces = append(w.pieces, head, payload)
-			size += s.HeaderLen() + len(payload)
+			last = len(head) + len(payload)
+			inner += last - shim
 			i++
 		}
-		w.add(owner, encap.Message{
-			Pieces: w.pieces[from:], Segments: n, SegmentSize: segment, PerSegment: 2, Flow: flow,
-		}, size)
+		w.grow(m, n, last, inner)
 	}
+}
+
+// message is what the next datagrams go into, of size bytes and in so many pieces
+// each, and how many of them: the last message, where that is one send for the
+// kernel, since peer, source port and DS field are the same and none before is
+// shorter than another; or else a new one.
+func (w *egress) message(owner *peer, flow uint32, perSegment, size int) (m *encap.Message, room int) {
+	if last := len(w.msgs) - 1; last >= 0 && w.fates[last].peer == owner && !w.short {
+		m = &w.msgs[last]
+		room = capacity(m.SegmentSize) - m.Segments
+		if size < m.SegmentSize {
+			room = min(room, 1)
+		}
+		if room > 0 && size <= m.SegmentSize && m.PerSegment == perSegment &&
+			m.DSField == w.header.DSField && encap.SamePort(m.Flow, flow) {
+			return m, room
+		}
+	}
+	w.short, w.from = false, len(w.pieces)
+	w.fates = append(w.fates, fate{peer: owner})
+	w.msgs = append(w.msgs, encap.Message{
+		SegmentSize: size, PerSegment: perSegment, Addr: owner.Endpoint, DSField: w.header.DSField, Flow: flow,
+	})
+	return &w.msgs[len(w.msgs)-1], capacity(size)
+}
+
+// capacity is how many datagrams of that size one send takes.
+func capacity(size int) int { return max(1, min(encap.MaxSegments, encap.MaxPayload/size)) }
+
+// grow gives m, which is the last message, the n datagrams whose pieces were
+// appended. last is the size of the last of them, inner that of all their packets.
+func (w *egress) grow(m *encap.Message, n, last, inner int) {
+	m.Pieces = w.pieces[w.from:]
+	m.Segments += n
+	w.short = last < m.SegmentSize
+	w.fates[len(w.fates)-1].bytes += inner
 }
 
 // checksum is what remote checksum offload tells owner of p's checksum: nothing
@@ -289,12 +298,6 @@ func checksum(owner *peer, p *packet.Packet, h *packet.Header) encap.Checksum {
 		return encap.Checksum{}
 	}
 	return sum
-}
-
-func (w *egress) add(owner *peer, m encap.Message, bytes int) {
-	m.Addr, m.DSField = owner.Endpoint, w.header.DSField
-	w.msgs = append(w.msgs, m)
-	w.fates = append(w.fates, fate{owner, bytes})
 }
 
 // send sends what there is room for, and enters in the account what became of it.

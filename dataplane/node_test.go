@@ -27,7 +27,29 @@ type node struct {
 }
 
 // newNode starts node number i: endpoint 198.51.100.i, block 10.244.i.0/24.
-func newNode(t *testing.T, network *dataplanetest.Network, i byte, peers ...byte) *node {
+func newNode(t testing.TB, network *dataplanetest.Network, i byte, peers ...byte) *node {
+	t.Helper()
+	n := features{offload.All, true}.makeNode(t, network, i, peers...)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- n.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
+	return n
+}
+
+// features are what nodes may differ in.
+type features struct {
+	can offload.Set // which superpackets the device takes
+	rco bool        // whether partial checksums are sent to peers
+}
+
+// makeNode is newNode without the start.
+func (f features) makeNode(t testing.TB, network *dataplanetest.Network, i byte, peers ...byte) *node {
 	t.Helper()
 	n := &node{
 		device:   dataplanetest.NewDevice(t),
@@ -41,23 +63,14 @@ func newNode(t *testing.T, network *dataplanetest.Network, i byte, peers ...byte
 	}
 	for _, p := range peers {
 		n.config.Peers = append(n.config.Peers, dataplane.Peer{
-			ID: endpoint(p).String(), Endpoint: endpoint(p), PodCIDRs: []netip.Prefix{block(p)}, MTU: testMTU, Codec: encap.UDP, RCO: true,
+			ID: endpoint(p).String(), Endpoint: endpoint(p), PodCIDRs: []netip.Prefix{block(p)}, MTU: testMTU, Codec: encap.UDP, RCO: f.rco,
 		})
 	}
 	pairs := []dataplane.Pair{{Queue: n.device, Wire: network.Listen(t, n.endpoint)}}
-	n.Engine = dataplane.New(pairs, encap.UDP, offload.All)
+	n.Engine = dataplane.New(pairs, encap.UDP, f.can)
 	if err := n.Apply(n.config); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- n.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Errorf("Run: %v", err)
-		}
-	})
 	return n
 }
 
@@ -93,7 +106,7 @@ func udpPacket(t testing.TB, src, dst netip.Addr, tos uint8, size int) []byte {
 
 // settled waits until both directions of n have received that many packets, and
 // checks that every one of them is accounted for.
-func (n *node) settled(t *testing.T, egress, ingress uint64) dataplane.Stats {
+func (n *node) settled(t testing.TB, egress, ingress uint64) dataplane.Stats {
 	t.Helper()
 	deadline := time.After(10 * time.Second)
 	look := time.NewTicker(time.Millisecond)
@@ -113,7 +126,7 @@ func (n *node) settled(t *testing.T, egress, ingress uint64) dataplane.Stats {
 	}
 }
 
-func adds(t *testing.T, direction string, a dataplane.Account) {
+func adds(t testing.TB, direction string, a dataplane.Account) {
 	t.Helper()
 	sum := a.Forwarded
 	for _, n := range a.Drops {

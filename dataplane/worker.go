@@ -2,7 +2,6 @@ package dataplane
 
 import (
 	"errors"
-	"runtime"
 	"sync/atomic"
 
 	"github.com/weft-net/weft/dataplane/arena"
@@ -71,8 +70,7 @@ func (w *worker) stop() {
 // worker's own, since it sleeps in poll and not in Go's scheduler: what wakes it
 // is the packet itself.
 func (w *worker) run() error {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
+	poll.Batch()
 	defer w.egress.abandon()
 	for !w.ending.Load() {
 		sent, err := w.egress.turn()

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -107,7 +108,14 @@ func (m *member) configure(keys map[string]string) {
 
 func (m *member) start(flags ...string) {
 	m.c.t.Helper()
-	p, err := m.Start(append([]string{weftdBinary, "--config", m.config}, flags...)...)
+	m.startBy(nil, flags...)
+}
+
+// startBy starts the daemon by another program, which wrap is the beginning of.
+func (m *member) startBy(wrap []string, flags ...string) {
+	m.c.t.Helper()
+	args := append(slices.Clone(wrap), weftdBinary, "--config", m.config)
+	p, err := m.Start(append(args, flags...)...)
 	if err != nil {
 		m.c.t.Fatal(err)
 	}

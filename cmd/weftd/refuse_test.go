@@ -91,6 +91,10 @@ func TestRefusals(t *testing.T) {
 		{"key file open to all", nil, []string{"--gossip-key-file", openKey}, []string{openKey, "chmod 600"}},
 		{"state directory in use", nil, []string{"--state-dir", filepath.Join(c.Dir(), "n1.state")}, []string{"n1.state", "another weftd"}},
 		{"no state directory", nil, []string{"--state-dir", openKey}, []string{openKey, "stateDir"}},
+		{"no such offload", nil, []string{"--offload", "maybe"}, []string{"--offload", "maybe", "auto, on nor off"}},
+		{"no such part of it", nil, []string{"--offload-except", "gso,lro"}, []string{"--offload-except", "lro", "tso, uso, gso, gro, rco"}},
+		{"parts of nothing", nil, []string{"--offload", "off", "--offload-except", "uso,rco"}, []string{"--offload-except", "uso rco", "offload is off", "remove one"}},
+		{"too many workers", nil, []string{"--workers", "129"}, []string{"--workers", "129", "128"}},
 		{"misspelt flag value", nil, []string{"--log-level", "chatty"}, []string{"--log-level", "debug"}},
 	} {
 		status, said := m.attempt(r.wrap, r.flags...)

@@ -210,3 +210,88 @@ func TestWaitAllocatesNothing(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+// A poller that was busy looks for work before it sleeps, and sees what comes
+// then: a descriptor, and Wake.
+func TestWaitOfABusyPoller(t *testing.T) {
+	p := newPoller(t)
+	r, w := pipe(t)
+	for range 100 {
+		for _, rouse := range []func(){p.Wake, func() { write(t, w) }} {
+			p.busy = true
+			ended := make(chan error, 1)
+			go func() { ended <- p.Wait(r, -1, -1) }()
+			rouse()
+			select {
+			case err := <-ended:
+				if err != nil {
+					t.Fatal(err)
+				}
+			case <-time.After(fuse):
+				t.Fatal("Wait did not return")
+			}
+		}
+		if _, err := unix.Read(r, make([]byte, 8)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func write(t *testing.T, fd int) {
+	if _, err := unix.Write(fd, []byte{1}); err != nil {
+		t.Error(err)
+	}
+}
+
+// A wait that was long makes the next one sleep at once, a short one does not.
+func TestPollerIsBusyAfterShortWaits(t *testing.T) {
+	p := newPoller(t)
+	for range 1000 { // a busy machine may take long for a Wait that has nothing to wait for, but not always
+		p.Wake()
+		if err := p.Wait(-1, -1, -1); err != nil {
+			t.Fatal(err)
+		}
+		if p.busy {
+			break
+		}
+	}
+	if !p.busy {
+		t.Error("not busy after a short wait")
+	}
+	alarm := time.AfterFunc(20*patience, p.Wake)
+	defer alarm.Stop()
+	if err := p.Wait(-1, -1, -1); err != nil {
+		t.Fatal(err)
+	}
+	if p.busy {
+		t.Error("busy after a wait of 20 times its patience")
+	}
+}
+
+func TestBatch(t *testing.T) {
+	policy := func() uint32 {
+		attr, err := unix.SchedGetAttr(0, 0)
+		if err != nil {
+			t.Error(err)
+			return ^uint32(0)
+		}
+		return attr.Policy
+	}
+	done := make(chan [3]uint32)
+	go func() {
+		runtime.LockOSThread()
+		before := policy()
+		Batch()
+		attr := &unix.SchedAttr{Policy: unix.SCHED_IDLE}
+		after := policy()
+		if err := unix.SchedSetAttr(0, attr, 0); err != nil {
+			t.Error(err)
+		}
+		Batch()
+		done <- [3]uint32{before, after, policy()}
+	}()
+	got := <-done
+	if want := [3]uint32{unix.SCHED_NORMAL, unix.SCHED_BATCH, unix.SCHED_IDLE}; got != want {
+		t.Errorf("policies before, after, and where the operator chose one: %v, want %v", got, want)
+	}
+}

@@ -1,0 +1,31 @@
+package dataplane
+
+// Open makes the engine ready for Turn, for tests that drive it by hand instead of
+// calling Run.
+func (e *Engine) Open() error {
+	for _, w := range e.workers {
+		if err := w.open(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Turn has each worker take one batch in each direction. busy says whether there was any.
+func (e *Engine) Turn() (busy bool, err error) {
+	for _, w := range e.workers {
+		sent, err := w.egress.turn()
+		if err != nil {
+			return false, err
+		}
+		received, err := w.ingress.turn()
+		if err != nil {
+			return false, err
+		}
+		busy = busy || sent || received
+	}
+	return busy, nil
+}
+
+// Release ends what Open began.
+func (e *Engine) Release() error { return e.release() }
