@@ -114,6 +114,8 @@ func TestRemoteChecksumAbuse(t *testing.T) {
 	options = append(append(options, 1, 1, 1, 0), segment[20:]...)
 	options = change(change(options, 3, segment[3]+4), 0, 0x46)
 
+	cut := change(datagram[:27], 3, 27)
+
 	network := dataplanetest.NewNetwork()
 	b := newNode(t, network, 2, 1)
 	cases := []struct {
@@ -130,6 +132,7 @@ func TestRemoteChecksumAbuse(t *testing.T) {
 		{"a TCP field in UDP", ours, 20, 36, datagram, false},
 		{"the payload", ours, 20, 60, segment, false},
 		{"the end of the payload", ours, 20, len(segment) - 2, segment, false},
+		{"a field that is cut off", ours, 20, 26, cut, false},
 		{"beyond the packet", ours, 20, len(segment) - 1, segment, false},
 		{"far beyond the packet", ours, 20, 0xfffe, segment, false},
 		{"a destination address", ours, 16, 18, segment, false},

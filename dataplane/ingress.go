@@ -74,18 +74,21 @@ func (w *ingress) carve(a *arena.Arena) {
 	}
 }
 
-// turn takes one batch all the way. busy says whether there was one.
+// turn takes one batch all the way, or several small ones: as many packets as a
+// turn of egress. busy says whether there was one.
 func (w *ingress) turn() (busy bool, err error) {
-	n, err := w.wire.Recv(w.msgs)
-	if n == 0 {
-		return false, err
-	}
 	w.account = Account{}
 	t := w.tables.Load()
-	for i := range w.msgs[:n] {
-		w.open(t, &w.msgs[i])
+	for n := len(w.msgs); n == len(w.msgs) && w.account.Received < readPackets && err == nil; {
+		n, err = w.wire.Recv(w.msgs)
+		for i := range w.msgs[:n] {
+			w.open(t, &w.msgs[i])
+		}
+		w.deliver() // before their buffers are received into again
 	}
-	w.deliver()
+	if w.account.Received == 0 {
+		return false, err
+	}
 	w.ledger.enter(&w.account)
 	return true, err
 }

@@ -66,7 +66,7 @@ func (f features) makeNode(t testing.TB, network *dataplanetest.Network, i byte,
 			ID: endpoint(p).String(), Endpoint: endpoint(p), PodCIDRs: []netip.Prefix{block(p)}, MTU: testMTU, Codec: encap.UDP, RCO: f.rco,
 		})
 	}
-	pairs := []dataplane.Pair{{Queue: n.device, Wire: network.Listen(t, n.endpoint)}}
+	pairs := []dataplane.Pair{{Queue: n.device, Wire: strict{network.Listen(t, n.endpoint)}}}
 	n.Engine = dataplane.New(pairs, encap.UDP, f.can)
 	if err := n.Apply(n.config); err != nil {
 		t.Fatal(err)

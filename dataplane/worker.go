@@ -15,6 +15,12 @@ const WorkerMemory = readArena + headerArena + receives*receiveBuffer
 
 const _ = uint(2<<20 - WorkerMemory) // fails to compile where it is more
 
+// stint is how many turns a worker takes in a row before it lets others have the
+// CPU once. Under overload it never sleeps, and what it passed on would pile up at
+// whoever waits for the same CPU, the far worker or a pod, until the scheduler's
+// tick some milliseconds later: more packets than a pod's socket holds.
+const stint = 32
+
 // worker carries the packets of one queue of the TUN and of one socket, both
 // ways, to completion: no packet ever waits for another goroutine. A round takes a
 // bounded batch from each side in turn, so that neither starves the other. Where
@@ -72,7 +78,7 @@ func (w *worker) stop() {
 func (w *worker) run() error {
 	poll.Batch()
 	defer w.egress.abandon()
-	for !w.ending.Load() {
+	for turns := 1; !w.ending.Load(); turns++ {
 		sent, err := w.egress.turn()
 		if err != nil {
 			return err
@@ -82,6 +88,9 @@ func (w *worker) run() error {
 			return err
 		}
 		if sent || received {
+			if turns%stint == 0 {
+				poll.Yield()
+			}
 			continue
 		}
 		if err := w.sleep(); err != nil {

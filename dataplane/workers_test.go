@@ -26,7 +26,7 @@ func TestWorkersAddUp(t *testing.T) {
 	for i := range uint16(workers) {
 		devices = append(devices, dataplanetest.NewDevice(t))
 		wire := network.Listen(t, netip.AddrPortFrom(n.endpoint.Addr(), n.endpoint.Port()+i))
-		pairs = append(pairs, dataplane.Pair{Queue: devices[i], Wire: wire})
+		pairs = append(pairs, dataplane.Pair{Queue: devices[i], Wire: strict{wire}})
 	}
 	n.Engine = dataplane.New(pairs, encap.UDP, offload.All)
 	if err := n.Apply(n.config); err != nil {

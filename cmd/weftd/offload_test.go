@@ -77,11 +77,11 @@ func bothWays(t *testing.T, from, to *topo.Pod, segmented bool) {
 	t.Helper()
 	for _, ends := range [][2]*topo.Pod{{from, to}, {to, from}} {
 		if err := transfer(t, ends[0], ends[1], transferred); err != nil {
-			t.Error(err)
+			t.Fatal(err)
 		}
 	}
 	if err := bounce(t, from, to, transferred/2, segmented); err != nil {
-		t.Errorf("UDP from %s to %s and back: %v", from, to, err)
+		t.Fatalf("UDP from %s to %s and back: %v", from, to, err)
 	}
 }
 

@@ -87,10 +87,13 @@ func (p *Poller) watch(began time.Time) (ready bool) {
 		if errno == 0 && n > 0 {
 			return true
 		}
-		unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
+		Yield()
 	}
 	return false
 }
+
+// Yield lets another thread that wants this CPU have it (sched_yield(2)).
+func Yield() { unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0) }
 
 // Wake makes the Wait that is under way, or else the next one, return.
 func (p *Poller) Wake() {
