@@ -92,6 +92,9 @@ func (l *ledger) enter(a *Account) {
 	l.seq.Add(1)
 }
 
+// received is how many packets were received, for the worker itself.
+func (l *ledger) received() uint64 { return l.total[0].Load() }
+
 func (l *ledger) read() (a Account) {
 	for {
 		before := l.seq.Load()

@@ -319,3 +319,29 @@ func TestReadFailureEndsTheWorker(t *testing.T) {
 		t.Errorf("turn returned %v", err)
 	}
 }
+
+// A worker stays awake for a conversation, and not among bulk traffic or soon
+// after it.
+func TestConversesIsForFewPackets(t *testing.T) {
+	w, _ := newReplay(t, false, 0)
+	carry := func(n int) bool {
+		w.ingress.ledger.enter(&Account{Received: uint64(n)})
+		return w.converses()
+	}
+	for i, c := range []struct {
+		packets int
+		want    bool
+	}{{1, true}, {fewPackets, true}, {fewPackets + 1, false}, {1, false}} {
+		if got := carry(c.packets); got != c.want {
+			t.Errorf("step %d, %d packets: %v", i, c.packets, got)
+		}
+	}
+	for range bulkWaits - 2 {
+		if carry(1) {
+			t.Fatal("awake too soon after bulk traffic")
+		}
+	}
+	if !carry(0) {
+		t.Error("asleep though bulk traffic is long over")
+	}
+}

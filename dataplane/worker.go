@@ -34,6 +34,9 @@ type worker struct {
 	poller *poll.Poller
 	arena  *arena.Arena
 	ending atomic.Bool
+
+	carried uint64 // packets, both ways, when the worker last waited
+	bulk    int    // how many more waits are taken for those of bulk traffic
 }
 
 func newWorker(e *Engine, index, of int, p Pair, can offload.Set) *worker {
@@ -104,7 +107,32 @@ func (w *worker) run() error {
 // TUN is left alone: its queue fills, and what it cannot hold is the kernel's to drop.
 func (w *worker) sleep() error {
 	if w.egress.stuck() {
-		return w.poller.Wait(-1, w.wire.FD(), w.wire.Full())
+		return w.poller.Wait(-1, w.wire.FD(), w.wire.Full(), false)
 	}
-	return w.poller.Wait(w.queue.FD(), w.wire.FD(), -1)
+	return w.poller.Wait(w.queue.FD(), w.wire.FD(), -1, w.converses())
+}
+
+const (
+	// fewPackets is as many as a conversation has under way: a request or answer
+	// in one or two segments, and an ACK or two.
+	fewPackets = 8
+
+	// bulkWaits is how many waits of few packets in a row make a conversation.
+	// In bulk traffic some have nothing but ACKs between them.
+	bulkWaits = 16
+)
+
+// converses says whether traffic is a conversation, whose next packet is worth
+// staying awake for. In bulk traffic the queue fills meanwhile, and being awake
+// takes the CPU from its sender.
+func (w *worker) converses() bool {
+	carried := w.egress.ledger.received() + w.ingress.ledger.received()
+	switch {
+	case carried-w.carried > fewPackets:
+		w.bulk = bulkWaits
+	case w.bulk > 0:
+		w.bulk--
+	}
+	w.carried = carried
+	return w.bulk == 0
 }

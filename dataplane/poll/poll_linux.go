@@ -57,13 +57,13 @@ func New() (*Poller, error) {
 // which reading or writing it then tells; or until Wake was called, now or
 // since the last Wait returned. It may also return for no reason.
 //
-// While packets come at short intervals it stays awake for the next, but gives
-// the CPU to whoever else wants it; at longer ones it sleeps at once, so that an
-// idle node costs nothing.
-func (p *Poller) Wait(a, b, c int) error {
+// An eager Wait stays awake for a while where the one before was short, but gives
+// the CPU to whoever else wants it. After a longer one it sleeps at once, so that
+// an idle node costs nothing.
+func (p *Poller) Wait(a, b, c int, eager bool) error {
 	p.fds[readA].Fd, p.fds[readB].Fd, p.fds[writeC].Fd = int32(a), int32(b), int32(c)
 	began := time.Now()
-	ready := p.busy && p.watch(began)
+	ready := eager && p.busy && p.watch(began)
 	if !ready {
 		if _, err := unix.Ppoll(p.fds[:], nil, nil); err != nil {
 			if errors.Is(err, unix.EINTR) {

@@ -69,7 +69,7 @@ func start(p *Poller, a, b, c int) wait {
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		tid <- unix.Gettid()
-		w.returned <- p.Wait(a, b, c)
+		w.returned <- p.Wait(a, b, c, false)
 	}()
 	w.tid = <-tid
 	return w
@@ -132,7 +132,7 @@ func TestWaitForADescriptor(t *testing.T) {
 			}
 			waiting.end(t)
 			// Until it is read it stays ready.
-			if err := p.Wait(a, b, c); err != nil {
+			if err := p.Wait(a, b, c, false); err != nil {
 				t.Error(err)
 			}
 		})
@@ -200,10 +200,10 @@ func TestWaitAllocatesNothing(t *testing.T) {
 	empty, full := pipe(t)
 	if n := testing.AllocsPerRun(100, func() {
 		p.Wake()
-		if err := p.Wait(empty, -1, -1); err != nil {
+		if err := p.Wait(empty, -1, -1, true); err != nil {
 			t.Fatal(err)
 		}
-		if err := p.Wait(empty, -1, full); err != nil {
+		if err := p.Wait(empty, -1, full, true); err != nil {
 			t.Fatal(err)
 		}
 	}); n != 0 {
@@ -220,7 +220,7 @@ func TestWaitOfABusyPoller(t *testing.T) {
 		for _, rouse := range []func(){p.Wake, func() { write(t, w) }} {
 			p.busy = true
 			ended := make(chan error, 1)
-			go func() { ended <- p.Wait(r, -1, -1) }()
+			go func() { ended <- p.Wait(r, -1, -1, true) }()
 			rouse()
 			select {
 			case err := <-ended:
@@ -248,7 +248,7 @@ func TestPollerIsBusyAfterShortWaits(t *testing.T) {
 	p := newPoller(t)
 	for range 1000 { // a busy machine may take long for a Wait that has nothing to wait for, but not always
 		p.Wake()
-		if err := p.Wait(-1, -1, -1); err != nil {
+		if err := p.Wait(-1, -1, -1, true); err != nil {
 			t.Fatal(err)
 		}
 		if p.busy {
@@ -260,7 +260,7 @@ func TestPollerIsBusyAfterShortWaits(t *testing.T) {
 	}
 	alarm := time.AfterFunc(20*patience, p.Wake)
 	defer alarm.Stop()
-	if err := p.Wait(-1, -1, -1); err != nil {
+	if err := p.Wait(-1, -1, -1, true); err != nil {
 		t.Fatal(err)
 	}
 	if p.busy {
