@@ -23,8 +23,8 @@ import (
  *    size, peer and source port are the same.
  * 6. Send the messages; enter the batch in the account.
  *
- * Beside it, 3 and 4 tell the sender by ICMP why its packet went no further;
- * those answers go back into the TUN after the batch.
+ * 5 is in message.go. Beside it all, 3 and 4 tell the sender by ICMP why its
+ * packet went no further; those answers go back into the TUN after the batch.
  */
 
 const (
@@ -204,100 +204,6 @@ func (w *egress) quote(p *packet.Packet) []byte {
 	payload := w.segmenter.Put(w.first, 0)
 	n += copy(w.first[n:], payload)
 	return w.first[:n]
-}
-
-// enqueue encapsulates a wire packet for owner. The DS field is copied to the outer
-// header: ECN by RFC 6040 section 4.1, normal mode; DSCP so that the underlay can
-// tell classes apart, while the inner one arrives as it was sent.
-func (w *egress) enqueue(owner *peer, p *packet.Packet) {
-	h, size := &w.header, len(p.Data())
-	flow := h.FlowHash(p.Data())
-	sum := checksum(owner, p, h)
-	if p.CsumStart != 0 && sum == (encap.Checksum{}) {
-		packet.Complete(p)
-	}
-	start := owner.Codec.Encap(p.Buf, p.Start, sum)
-	datagram := p.Buf[start:]
-	m, _ := w.message(owner, flow, 1, len(datagram))
-	w.pieces = append(w.pieces, datagram)
-	w.grow(m, 1, len(datagram), size)
-}
-
-// cut makes datagrams of the superpacket that the segmenter was given. One send
-// takes encap.MaxPayload bytes, which a full superpacket with its headers exceeds:
-// what does not fit goes with the next superpacket's.
-func (w *egress) cut(owner *peer, p *packet.Packet) {
-	s, h := &w.segmenter, &w.header
-	flow := h.FlowHash(p.Data())
-	sum := checksum(owner, p, h)
-	shim := owner.Codec.Len(sum)
-	size := shim + s.PacketLen()
-
-	for i := 0; i < s.Len(); {
-		m, room := w.message(owner, flow, 2, size)
-		n, inner, last := min(room, s.Len()-i), 0, 0
-		for range n {
-			head := w.headers[w.made:][:shim+s.HeaderLen()]
-			w.made += len(head)
-			payload := s.Put(head[shim:], i)
-			if shim > 0 {
-				owner.Codec.Encap(head, shim, sum)
-			} else {
-				s.Finish(head, payload)
-			}
-			w.pieces = append(w.pieces, head, payload)
-			last = len(head) + len(payload)
-			inner += last - shim
-			i++
-		}
-		w.grow(m, n, last, inner)
-	}
-}
-
-// message is what the next datagrams go into, of size bytes and in so many pieces
-// each, and how many of them: the last message, where that is one send for the
-// kernel, since peer, source port and DS field are the same and none before is
-// shorter than another; or else a new one.
-func (w *egress) message(owner *peer, flow uint32, perSegment, size int) (m *encap.Message, room int) {
-	if last := len(w.msgs) - 1; last >= 0 && w.fates[last].peer == owner && !w.short {
-		m = &w.msgs[last]
-		room = capacity(m.SegmentSize) - m.Segments
-		if size < m.SegmentSize {
-			room = min(room, 1)
-		}
-		if room > 0 && size <= m.SegmentSize && m.PerSegment == perSegment &&
-			m.DSField == w.header.DSField && encap.SamePort(m.Flow, flow) {
-			return m, room
-		}
-	}
-	w.short, w.from = false, len(w.pieces)
-	w.fates = append(w.fates, fate{peer: owner})
-	w.msgs = append(w.msgs, encap.Message{
-		SegmentSize: size, PerSegment: perSegment, Addr: owner.Endpoint, DSField: w.header.DSField, Flow: flow,
-	})
-	return &w.msgs[len(w.msgs)-1], capacity(size)
-}
-
-// capacity is how many datagrams of that size one send takes.
-func capacity(size int) int { return max(1, min(encap.MaxSegments, encap.MaxPayload/size)) }
-
-// grow gives m, which is the last message, the n datagrams whose pieces were
-// appended. last is the size of the last of them, inner that of all their packets.
-func (w *egress) grow(m *encap.Message, n, last, inner int) {
-	m.Pieces = w.pieces[w.from:]
-	m.Segments += n
-	w.short = last < m.SegmentSize
-	w.fates[len(w.fates)-1].bytes += inner
-}
-
-// checksum is what remote checksum offload tells owner of p's checksum: nothing
-// where that is complete, or owner does not take it.
-func checksum(owner *peer, p *packet.Packet, h *packet.Header) encap.Checksum {
-	sum := encap.Checksum{Start: p.CsumStart, Field: p.CsumStart + p.CsumOffset}
-	if p.CsumStart == 0 || !owner.RCO || !plausible(sum, h) {
-		return encap.Checksum{}
-	}
-	return sum
 }
 
 // send sends what there is room for, and enters in the account what became of it.
