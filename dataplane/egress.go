@@ -166,7 +166,7 @@ func (w *egress) forward(t *tables, p *packet.Packet) {
 	w.account.Received += uint64(count)
 
 	switch {
-	case count > packet.MaxSegments, count > 1 && w.segmenter.HeaderLen() > maxHeaders-encap.Headroom:
+	case count > packet.MaxSegments, p.GSO != packet.NoGSO && w.segmenter.HeaderLen() > maxHeaders-encap.Headroom:
 		w.account.drop(Malformed, count)
 		return
 	case len(t.local.PodCIDRs) == 0:

@@ -121,8 +121,11 @@ func (e *Engine) Run(ctx context.Context) error {
 	for _, w := range e.workers {
 		go func() { ended <- w.run() }()
 	}
-	undo := context.AfterFunc(ctx, stop)
-	defer undo()
+	told := make(chan struct{})
+	undo := context.AfterFunc(ctx, func() {
+		stop()
+		close(told)
+	})
 
 	var first error
 	for range e.workers {
@@ -131,6 +134,9 @@ func (e *Engine) Run(ctx context.Context) error {
 			first = err
 		}
 		stop() // one worker alone is of no use
+	}
+	if !undo() {
+		<-told // it must not wake workers that are released
 	}
 	if errors.Is(first, net.ErrClosed) {
 		first = fmt.Errorf("another program deleted the TUN device: %w", first)

@@ -345,3 +345,42 @@ func TestConversesIsForFewPackets(t *testing.T) {
 		t.Error("asleep though bulk traffic is long over")
 	}
 }
+
+// A forged superpacket of one segment whose headers are longer than the header
+// arena is dropped, as one of many segments is.
+func TestSuperpacketWithEndlessHeaders(t *testing.T) {
+	w, r := newReplay(t, false, 0)
+	prefix := netip.MustParsePrefix("2001:db8::/64")
+	c := w.egress.tables.Load().local
+	c.PodCIDRs = []netip.Prefix{prefix}
+	c.Peers = []Peer{{ID: "b", Endpoint: r.from, PodCIDRs: []netip.Prefix{there}, MTU: 1 << 16, Codec: encap.UDP}}
+	other := netip.MustParsePrefix("2001:db8:1::/64")
+	c.Peers[0].PodCIDRs = []netip.Prefix{other}
+	tables, err := compile(c, encap.UDP, 1, map[string]*link{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.egress.tables.Store(tables)
+
+	const options, transport = 200, 40 + 200*256 // destination options, 256 bytes each
+	b := make([]byte, transport+20+100)
+	b[0], b[6] = 0x60, 60
+	binary.BigEndian.PutUint16(b[4:], uint16(len(b)-40))
+	copy(b[8:], prefix.Addr().Next().AsSlice())
+	copy(b[24:], other.Addr().Next().AsSlice())
+	for i := range options {
+		b[40+i*256], b[41+i*256] = 60, 31
+	}
+	b[40+(options-1)*256] = packet.ProtocolTCP
+	b[transport+12] = 0x50
+	r.packet = packet.Packet{Buf: b, GSO: packet.TCP6, SegmentSize: 1000, CsumStart: transport, CsumOffset: 16}
+	r.packets = 1
+	if _, err := w.egress.turn(); err != nil {
+		t.Fatal(err)
+	}
+	want := Account{Received: 1}
+	want.Drops[Malformed] = 1
+	if got := w.egress.ledger.read(); got != want || r.sent != 0 {
+		t.Errorf("account %+v, %d sent", got, r.sent)
+	}
+}

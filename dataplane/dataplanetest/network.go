@@ -12,12 +12,10 @@ import (
 	"github.com/weft-net/weft/encap"
 )
 
-// Network is an underlay. Datagrams to an address that no wire has vanish, and
-// are counted.
+// Network is an underlay. Datagrams to an address that no wire has vanish.
 type Network struct {
 	mu    sync.Mutex
 	wires map[netip.AddrPort]*Wire
-	lost  int
 }
 
 type datagram struct {
@@ -56,20 +54,10 @@ func (n *Network) Listen(t testing.TB, addr netip.AddrPort) *Wire {
 func (n *Network) Inject(from, to netip.AddrPort, ds uint8, data []byte) {
 	n.mu.Lock()
 	w := n.wires[to]
-	if w == nil {
-		n.lost++
-	}
 	n.mu.Unlock()
 	if w != nil {
 		w.in.put(datagram{from, ds, append([]byte(nil), data...)})
 	}
-}
-
-// Lost is how many datagrams went to addresses that no wire has.
-func (n *Network) Lost() int {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.lost
 }
 
 // FD is readable while there are datagrams.
