@@ -20,7 +20,6 @@ const (
 	topologyPrefix = "bench"
 	podNetwork     = "10.244.0.0/16"
 
-	pollInterval = 20 * time.Millisecond
 	// joinPatience bounds the wait for a subject to carry the first packet.
 	joinPatience = 15 * time.Second
 )
@@ -116,31 +115,9 @@ func (n *network) reach(ctx context.Context) error {
 	return nil
 }
 
-// waitUntil polls until ready returns nil. It gives up with ready's last error when that takes
-// too long or a daemon has ended.
+// waitUntil waits for ready, and gives up when a daemon has ended.
 func (n *network) waitUntil(ctx context.Context, patience time.Duration, ready func(context.Context) error) error {
-	tooLong := fmt.Errorf("not within %s", patience)
-	ctx, cancel := context.WithTimeoutCause(ctx, patience, tooLong)
-	defer cancel()
-	tick := time.NewTicker(pollInterval)
-	defer tick.Stop()
-	for {
-		err := ready(ctx)
-		if err == nil {
-			return nil
-		}
-		if err := n.daemonEnded(); err != nil {
-			return err
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			if cause := context.Cause(ctx); !errors.Is(err, cause) {
-				return fmt.Errorf("%w: %w", cause, err)
-			}
-			return err
-		}
-	}
+	return topo.WaitUntil(ctx, patience, ready, n.daemonEnded)
 }
 
 var errDaemonEnded = errors.New("the daemon has ended")

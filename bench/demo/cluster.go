@@ -23,8 +23,6 @@ const (
 	podNetwork     = "10.244.0.0/16"
 	nodeCount      = 3
 	podsPerNode    = 2
-
-	pollInterval = 100 * time.Millisecond
 )
 
 // A cluster is the three nodes with their daemons and pods.
@@ -166,31 +164,9 @@ func (c *cluster) others(m *member) []*member {
 	return others
 }
 
-// waitUntil polls until ready returns nil. It gives up with ready's last error when that takes
-// too long or a daemon has ended.
+// waitUntil waits for ready, and gives up when a daemon has ended.
 func (c *cluster) waitUntil(ctx context.Context, patience time.Duration, ready func(context.Context) error) error {
-	tooLong := fmt.Errorf("not within %s", patience)
-	ctx, cancel := context.WithTimeoutCause(ctx, patience, tooLong)
-	defer cancel()
-	tick := time.NewTicker(pollInterval)
-	defer tick.Stop()
-	for {
-		err := ready(ctx)
-		if err == nil {
-			return nil
-		}
-		if err := c.daemonEnded(); err != nil {
-			return err
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			if cause := context.Cause(ctx); !errors.Is(err, cause) {
-				return fmt.Errorf("%w: %w", cause, err)
-			}
-			return err
-		}
-	}
+	return topo.WaitUntil(ctx, patience, ready, c.daemonEnded)
 }
 
 // daemonEnded returns an error if a daemon has ended that was not meant to.
