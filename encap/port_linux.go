@@ -21,6 +21,11 @@ import (
 // share one still share a send.
 const sourcePorts = 8
 
+// firstSourcePort is the first of them. They are the same after a restart, so that
+// flows keep their order across it: the far side chooses a worker by ports. They lie above
+// those that Linux gives out by itself (ip_local_port_range, to 60999).
+const firstSourcePort = 61440
+
 // SamePort says whether datagrams of two flows leave from one source port, so that
 // they may share a Message.
 func SamePort(a, b uint32) bool { return a%sourcePorts == b%sourcePorts }
@@ -128,14 +133,18 @@ func (p *Port) openReceive() error {
 	return share.set(fd)
 }
 
-// openSend opens the socket of source port i, which is the kernel's choice. It
-// never receives.
+// openSend opens the socket of source port i: firstSourcePort + i, or where another
+// program has that, the kernel's choice. It never receives.
 func (p *Port) openSend(i int) (err error) {
 	if p.out[i], err = newSocket(p.addr.Addr()); err != nil {
 		return err
 	}
 	p.enable(p.out[i], offload.GSO)
-	return bind(p.out[i], netip.AddrPortFrom(p.addr.Addr(), 0))
+	err = bind(p.out[i], netip.AddrPortFrom(p.addr.Addr(), uint16(firstSourcePort+i)))
+	if errors.Is(err, unix.EADDRINUSE) {
+		err = bind(p.out[i], netip.AddrPortFrom(p.addr.Addr(), 0))
+	}
+	return err
 }
 
 // enable switches f on where it is wanted.
