@@ -1,0 +1,195 @@
+package path_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/weft-net/weft/dataplane/path"
+)
+
+// crowd is a node with so many peers, whose Trackers answer at once.
+func crowd(tb testing.TB, peers int) *world {
+	w := newWorld(tb, 1, "a")
+	w.links["udp"] = &link{mtu: 1450, delay: time.Millisecond}
+	var all []path.Candidate
+	for i := range peers {
+		id := fmt.Sprintf("peer%05d", i)
+		n := &node{Tracker: path.New(id, path.Key([]byte("secret")), w.now), id: id, refused: map[error]int{}}
+		n.Set([]path.Candidate{{Way: to("a"), Mute: true}}, w.now) // answers, and asks nothing
+		w.nodes[id] = n
+		all = append(all, path.Candidate{Way: to(id), Ceiling: 1500})
+	}
+	w.nodes["a"].Set(all, w.now)
+	return w
+}
+
+// drive lets d pass in steps of a millisecond, for a alone: a crowd has too many
+// nodes to look at each.
+func (w *world) drive(d time.Duration) {
+	a := w.nodes["a"]
+	for end := w.now.Add(d); w.now.Before(end); w.now = w.now.Add(time.Millisecond) {
+		w.deliver()
+		for _, p := range a.Tick(w.now, func(peer string) bool { return a.busy[peer] }) {
+			a.sent = append(a.sent, sent{w.now, p.Way, p.Size})
+			message := append(p.Message, make([]byte, p.Size-28-len(p.Message))...)
+			w.send(letter{from: "a", to: p.Way.Peer, mode: "udp", message: message, size: p.Size})
+		}
+	}
+}
+
+// within checks that in no second of what was sent there is more than allowed.
+func within(t *testing.T, what string, probes []sent, rate, burst int) {
+	t.Helper()
+	for first, last := 0, 0; last < len(probes); last++ {
+		for probes[last].at.Sub(probes[first].at) > time.Second {
+			first++
+		}
+		if n := last - first + 1; n > rate+burst {
+			t.Fatalf("%d probes %s in a second", n, what)
+		}
+	}
+}
+
+func split(all []sent) (small, large []sent) {
+	for _, s := range all {
+		if s.size == path.SmallSize {
+			small = append(small, s)
+		} else {
+			large = append(large, s)
+		}
+	}
+	return small, large
+}
+
+// 10,000 ways, of which most do not answer: the limits hold, busy peers are looked
+// after as they would be alone, and everyone has a turn.
+func TestCrowd(t *testing.T) {
+	const peers, busy = 10_000, 20
+	w := crowd(t, peers)
+	a := w.nodes["a"]
+	for i := range busy {
+		a.busy[fmt.Sprintf("peer%05d", i*100)] = true
+	}
+	w.drive(60 * time.Second)
+	_, large := split(a.sent)
+	within(t, "for sizes", large, path.LargeRate, path.LargeBurst)
+	within(t, "in all", a.sent, path.SmallRate+path.LargeRate, path.SmallBurst+path.LargeBurst)
+	known := 0
+	for i := range peers {
+		if s := a.State(to(fmt.Sprintf("peer%05d", i))); s.Known {
+			known++
+		}
+	}
+	if known != peers {
+		t.Errorf("%d of %d ways known after a minute", known, peers)
+	}
+	for peer := range a.busy {
+		if s := a.State(to(peer)); !s.Proven || s.MTU != 1450 {
+			t.Errorf("busy %s: %+v", peer, s)
+		}
+	}
+	delete(w.nodes, "peer00001")
+	w.drive(35 * time.Second) // 10,000 idle ways have a turn every 27 s
+	if s := a.State(to("peer00001")); s.Works {
+		t.Errorf("one idle way is not noticed dead: %+v", s)
+	}
+	w.links["udp"].mtu = 0
+	w.drive(3 * time.Second)
+	for peer := range a.busy {
+		if a.State(to(peer)).Works {
+			t.Errorf("busy %s is not noticed dead among %d others", peer, peers)
+		}
+	}
+	a.sent = nil
+	w.drive(10 * time.Second) // most ways are in their retries
+	small, _ := split(a.sent)
+	within(t, "for liveness", small, path.SmallRate+path.LargeRate/10, path.SmallBurst) // and a few searches end
+	if len(small) < 10*path.SmallRate*9/10 {
+		t.Errorf("%d probes in 10s: the limit is not made use of", len(small))
+	}
+}
+
+// Ways that begin together do not keep step.
+func TestProbesComeSpread(t *testing.T) {
+	w := crowd(t, 400)
+	w.drive(60 * time.Second)
+	small, _ := split(w.nodes["a"].sent)
+	from := w.now.Add(-20 * time.Second)
+	perSecond := map[int]int{}
+	for _, s := range small {
+		if s.at.After(from) {
+			perSecond[int(s.at.Sub(from)/time.Second)]++
+		}
+	}
+	for second, n := range perSecond {
+		if n > 150 { // 400 / 4.5 s are 89
+			t.Errorf("%d probes in second %d", n, second)
+		}
+	}
+}
+
+// More busy ways than the limit has probes a second leave the others their part.
+func TestIdleWaysAreNotStarved(t *testing.T) {
+	const peers, busy = 650, 600
+	w := crowd(t, peers)
+	a := w.nodes["a"]
+	for i := range busy {
+		a.busy[fmt.Sprintf("peer%05d", i)] = true
+	}
+	w.drive(5 * time.Second)
+	for i := range peers {
+		if s := a.State(to(fmt.Sprintf("peer%05d", i))); !s.Works {
+			t.Fatalf("peer %d: %+v", i, s)
+		}
+	}
+}
+
+func TestAnswersAreLimited(t *testing.T) {
+	w := crowd(t, 1)
+	b := path.New("b", path.Key([]byte("secret")), w.now)
+	b.Set([]path.Candidate{{Way: to("a"), Ceiling: 1500}}, w.now)
+	a := w.nodes["a"]
+	a.Set([]path.Candidate{{Way: to("b"), Ceiling: 1500}}, w.now)
+	answered, limited := 0, 0
+	for range 10_000 {
+		p, _, _ := a.Ping(to("b"), w.now)
+		switch _, err := b.Receive("a", p.Message, p.Size, w.now); {
+		case err == nil:
+			answered++
+		case errors.Is(err, path.ErrLimited):
+			limited++
+		default:
+			t.Fatal(err)
+		}
+	}
+	if answered != path.PeerBurst || limited == 0 {
+		t.Errorf("%d answered, %d not", answered, limited)
+	}
+	p, _, _ := a.Ping(to("b"), w.now)
+	if _, err := b.Receive("a", p.Message, p.Size, w.now.Add(time.Second)); err != nil {
+		t.Errorf("a second later: %v", err)
+	}
+}
+
+func TestAnswersToAllAreLimited(t *testing.T) {
+	const peers = 20
+	w := crowd(t, peers)
+	answered := 0
+	for id, n := range w.nodes {
+		if id == "a" {
+			continue
+		}
+		n.Set([]path.Candidate{{Way: to("a"), Ceiling: 1500}}, w.now)
+		for range path.PeerBurst {
+			p, _, _ := n.Ping(to("a"), w.now)
+			if _, err := w.nodes["a"].Receive(id, p.Message, p.Size, w.now); err == nil {
+				answered++
+			}
+		}
+	}
+	if answered != path.AnyBurst {
+		t.Errorf("%d answered", answered)
+	}
+}

@@ -1,0 +1,147 @@
+package path
+
+import "time"
+
+// A way is asked by a small probe, at intervals that are drawn from the last fifth
+// below these, and the first from all of it, so that ways do not keep step.
+//
+// A dead way of a busy peer is known within 3 s: 1 s to the next probe, 750 ms at
+// the most until that is missed, two retries 250 ms apart, and 750 ms for the last.
+// Where round trips are short, patience is 250 ms and the whole takes 2 s. A peer
+// that has just become busy is noticed within a second, and asked within another
+// 200 ms. Four probes in a row are lost at random once in 10,000 where one in ten
+// is; the next one, 250 ms later, puts that right.
+const (
+	busyInterval = time.Second
+	idleInterval = 5 * time.Second
+	deadInterval = 2 * time.Second
+
+	minPatience = 250 * time.Millisecond
+	maxPatience = 750 * time.Millisecond
+	retries     = 3
+	retryWait   = 250 * time.Millisecond
+
+	// hurry is within when something is done at once.
+	hurry = 200 * time.Millisecond
+	// lossWindow is the number of small probes that State.Loss speaks of.
+	lossWindow = 32
+	// idleShare is how many small probes a second go to ways that are not busy:
+	// the rest is for busy ones, and for retries.
+	idleShare = smallRate * 3 / 4
+)
+
+// smallSize is the size in bytes of the outer packet of a small probe: enough for
+// the message behind any headers (IPv6 40, UDP 8, VXLAN 8, Ethernet 14).
+const smallSize = 128
+
+const _ = uint(smallSize - 40 - 8 - 8 - 14 - MessageLen)
+
+// stepLive judges the last small probe of w, and sends the next. It says false
+// where that has to wait.
+func (t *Tracker) stepLive(w *way, now time.Time, probes []Probe) ([]Probe, bool) {
+	if w.pending {
+		w.pending = false
+		w.misses++
+		w.lost |= 1 << (w.asks % lossWindow)
+		if w.misses > retries {
+			t.setWorks(w, false, now)
+			t.small.set(&w.live, now.Add(t.rest(w)))
+			return probes, true
+		}
+	}
+	if !t.small.take(now, 1) {
+		return probes, false
+	}
+	w.pending = true
+	w.asked = now
+	w.asks++
+	w.lost &^= 1 << (w.asks % lossWindow)
+	p, _ := t.launch(flight{way: w, size: smallSize, sent: now, ask: w.asks})
+	wait := w.patience()
+	if w.misses > 0 && w.misses < retries {
+		wait = retryWait
+	}
+	t.small.set(&w.live, now.Add(wait))
+	return append(probes, p), true
+}
+
+// patience is how long an answer is waited for. One that comes later still counts.
+func (w *way) patience() time.Duration {
+	return min(max(4*w.srtt, minPatience), maxPatience)
+}
+
+// rest is the pause before a way that does not work is asked again: short at
+// first, since four probes may have been lost at random.
+func (t *Tracker) rest(w *way) time.Duration {
+	const doublings = 3 // from 250 ms to deadInterval
+	over := min(w.misses-retries-1, doublings)
+	return t.stretch(min(retryWait<<over, deadInterval-w.patience()))
+}
+
+// stretch lengthens an interval where there are more ways than can be asked at it.
+func (t *Tracker) stretch(d time.Duration) time.Duration {
+	return max(d, time.Duration(len(t.ways))*time.Second/idleShare)
+}
+
+// interval draws the time from one probe of a way that works to the next.
+func (t *Tracker) interval(w *way) time.Duration {
+	d := busyInterval
+	if !w.peer.busy {
+		d = t.stretch(idleInterval)
+	}
+	if w.asks == 1 {
+		return t.upTo(d)
+	}
+	return d - t.upTo(d/5)
+}
+
+// alive takes the answer to a probe of w.
+func (t *Tracker) alive(w *way, f flight, now time.Time) {
+	sample := max(now.Sub(f.sent), 1) // 0 says that none is known
+	if w.srtt == 0 {
+		w.srtt = sample
+	} else {
+		w.srtt += (sample - w.srtt) / 8
+	}
+	w.misses = 0
+	t.setWorks(w, true, now)
+	if f.ask == 0 {
+		return
+	}
+	if w.asks-f.ask < lossWindow {
+		w.lost &^= 1 << (f.ask % lossWindow)
+	}
+	if f.ask == w.asks {
+		w.pending = false
+		t.small.set(&w.live, w.asked.Add(t.interval(w)))
+	}
+}
+
+// setWorks enters whether answers come, with what follows for sizes.
+func (t *Tracker) setWorks(w *way, works bool, now time.Time) {
+	if w.known && w.works == works {
+		return
+	}
+	if w.works != works {
+		w.works, w.since = works, now
+	}
+	w.known = true
+	t.changed = true
+	if !works {
+		w.srtt = 0
+		w.search = nil
+	}
+	t.paceSizes(w, now)
+}
+
+// paceLive gives w its turn after its peer has become busy or idle.
+func (t *Tracker) paceLive(w *way, now time.Time) {
+	if w.live.in == nil {
+		return
+	}
+	at := w.live.at
+	if soon := now.Add(t.upTo(hurry)); w.peer.busy && !w.pending && at.After(soon) {
+		at = soon
+	}
+	t.small.set(&w.live, at)
+}
