@@ -1,0 +1,175 @@
+//go:build netns
+
+package firewall
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func withoutCounts(list string) string {
+	return regexp.MustCompile(`packets \d+ bytes \d+`).ReplaceAllString(list, "")
+}
+
+func generationOf(t *testing.T, fw *Firewall) uint32 {
+	t.Helper()
+	g, err := fw.generation()
+	must(t, err)
+	return g
+}
+
+func TestApplyTwiceChangesNothing(t *testing.T) {
+	fw := newNode(t)
+	nft(t, "table ip filter { chain FORWARD { type filter hook forward priority filter; policy drop; }; }")
+	s := testState()
+	s.Manage = true
+	must(t, fw.Apply(s))
+	before := generationOf(t, fw)
+
+	reordered := s.clone()
+	for _, list := range [][]netip.Prefix{reordered.PodNetworks, reordered.PodCIDRs, reordered.Direct} {
+		slices.Reverse(list)
+	}
+	reordered.Direct = append(reordered.Direct, reordered.Direct...)
+	restarted := open(t)
+	for _, again := range []func() error{
+		func() error { return fw.Apply(s) }, func() error { return fw.Apply(s) },
+		func() error { return fw.Apply(reordered) },
+		func() error { return restarted.Apply(s) },
+	} {
+		must(t, again())
+		if now := generationOf(t, fw); now != before {
+			t.Fatalf("generation %d, was %d", now, before)
+		}
+	}
+}
+
+func TestWhatOthersChangeIsRepaired(t *testing.T) {
+	fw := newNode(t)
+	forward := "table ip filter { chain FORWARD { type filter hook forward priority filter; policy drop; }; }\n"
+	nft(t, forward)
+	s := testState()
+	s.Manage = true
+	must(t, fw.Apply(s))
+	want := run(t, "nft", "list", "ruleset")
+	for _, harm := range []string{
+		"flush ruleset\n" + forward,
+		"flush table inet weft",
+		"flush chain inet weft prerouting",
+		"delete table inet weft",
+		"add rule inet weft prerouting counter drop",
+		"insert rule inet weft prerouting accept",
+		"add chain inet weft more { type filter hook input priority 0; policy drop; }",
+		"add set inet weft more { type ipv4_addr; }",
+		"add chain inet weft prerouting { policy drop; }",
+		"add element inet weft direct4 { 10.244.9.0/24 }",
+		"delete element inet weft own6 { fd44:0:0:1::/64 }",
+		"flush set inet weft data_ports",
+		"add table inet weft { flags dormant; }",
+		"flush chain ip filter FORWARD",
+	} {
+		must(t, fw.Apply(s)) // so that it has seen everything in order
+		nft(t, harm)
+		must(t, fw.Apply(s))
+		if got := run(t, "nft", "list", "ruleset"); withoutCounts(sorted(got)) != withoutCounts(sorted(want)) {
+			t.Errorf("after %q: %s\nwant: %s", harm, got, want)
+		}
+	}
+}
+
+// sorted puts tables in an order of their own: the kernel lists them as they were made.
+func sorted(list string) string {
+	tables := strings.SplitAfter(list, "\n}\n")
+	slices.Sort(tables)
+	return strings.Join(tables, "")
+}
+
+func TestRemoveLeavesTheRulesetAsItWas(t *testing.T) {
+	fw := newNode(t)
+	nft(t, `table inet filter {
+		chain forward {
+			type filter hook forward priority filter; policy drop;
+			ct state vmap { established : accept, related : accept, invalid : drop }
+			tcp dport 25 reject
+			counter drop comment "the last"
+		}
+	}
+	table ip6 weft {
+		chain theirs {
+			counter comment "weft: not"
+		}
+	}`)
+	before := run(t, "nft", "list", "ruleset")
+	s := testState()
+	s.Manage = true
+	must(t, fw.Apply(s))
+	if got := run(t, "nft", "list", "chain", "inet", "filter", "forward"); strings.Count(got, acceptComment) != 4 ||
+		strings.Index(got, acceptComment) < strings.Index(got, "reject") || strings.LastIndex(got, acceptComment) > strings.Index(got, "the last") {
+		t.Errorf("the accepts are not between what is refused for a reason and the last rule: %s", got)
+	}
+	must(t, fw.Remove())
+	if got := run(t, "nft", "list", "ruleset"); got != before {
+		t.Errorf("after Remove: %s\nbefore: %s", got, before)
+	}
+	must(t, fw.Remove())
+}
+
+func TestManyPeers(t *testing.T) {
+	fw := newNode(t)
+	s := testState()
+	s.Direct = nil
+	const peers = 5000
+	for i := range peers {
+		addr := netip.MustParseAddr("fd44::").As16()
+		binary.BigEndian.PutUint16(addr[6:], uint16(2*i)) // no two that touch
+		s.Direct = append(s.Direct, netip.PrefixFrom(netip.AddrFrom16(addr), 64))
+	}
+	must(t, fw.Apply(s))
+	before := generationOf(t, fw)
+	must(t, fw.Apply(s))
+	if now := generationOf(t, fw); now != before {
+		t.Error("a second Apply changes something")
+	}
+	if got := strings.Count(run(t, "nft", "list", "set", "inet", "weft", "direct6"), "/64"); got != peers {
+		t.Errorf("%d prefixes in the set", got)
+	}
+}
+
+func TestWithoutNetAdmin(t *testing.T) {
+	fw := newNode(t)
+	must(t, fw.Apply(testState()))
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3} // of the test's thread, which ends with it
+	var sets [2]unix.CapUserData
+	must(t, unix.Capget(&header, &sets[0]))
+	sets[0].Effective &^= 1 << unix.CAP_NET_ADMIN
+	must(t, unix.Capset(&header, &sets[0]))
+
+	_, openErr := Open()
+	for name, err := range map[string]error{"Open": openErr, "Apply": fw.Apply(testState()), "Remove": fw.Remove()} {
+		if err == nil || !strings.Contains(err.Error(), "CAP_NET_ADMIN: start it with") || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s = %v, want one line with the capability and how to get it", name, err)
+		}
+	}
+}
+
+func TestStateThatIsNone(t *testing.T) {
+	fw := newNode(t)
+	for _, change := range []func(*State){
+		func(s *State) { s.Tun = "" },
+		func(s *State) { s.Underlay = "a-name-too-long-" },
+		func(s *State) { s.Direct = []netip.Prefix{netip.MustParsePrefix("10.244.3.1/24")} },
+		func(s *State) { s.PodCIDRs = []netip.Prefix{{}} },
+	} {
+		s := testState()
+		change(&s)
+		if fw.Apply(s) == nil {
+			t.Errorf("%+v is applied", s)
+		}
+	}
+}

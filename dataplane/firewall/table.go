@@ -1,0 +1,140 @@
+package firewall
+
+import (
+	"slices"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+)
+
+const (
+	tableName   = "weft"
+	tableFamily = nftables.TableFamilyINet
+
+	// Names of the sets; those of prefixes have the digit of their family behind them.
+	setNetworks = "networks" // all pods
+	setOwn      = "own"      // this node's pods
+	setDirect   = "direct"   // pods of peers that send directly
+	setPorts    = "data_ports"
+)
+
+// A table is what there is, or shall be, in weft's table. Everything is ordered by name, but the rules of a chain.
+type table struct {
+	sets   []set
+	chains []chain
+}
+
+type set struct {
+	name     string
+	keyType  nftables.SetDatatype
+	interval bool
+	elements []nftables.SetElement
+}
+
+type chain struct {
+	name     string
+	kind     nftables.ChainType
+	hook     nftables.ChainHook
+	priority nftables.ChainPriority
+	rules    []rule
+}
+
+type rule struct {
+	comment string
+	exprs   []expr.Any
+}
+
+// wantedTable is the table for s. The chains stand in the order in which a packet meets them.
+func wantedTable(s State) *table {
+	t := &table{chains: []chain{prerouting(s), output()}}
+	if s.Masquerade {
+		t.chains = append(t.chains, masquerade(s))
+	}
+	t.chains = append(t.chains, postrouting(s))
+	for i := range families {
+		f := &families[i]
+		t.sets = append(t.sets, prefixSet(setNetworks, f, s.PodNetworks), prefixSet(setOwn, f, s.PodCIDRs),
+			prefixSet(setDirect, f, s.Direct))
+	}
+	t.sets = append(t.sets, portSet(s.DataPorts))
+	t.sort()
+	return t
+}
+
+// prerouting is at priority raw, before connection tracking: what is dropped there, a forged reset say, has not
+// touched the tracked state of the connection that it pretends to be of. It comes after defragmentation, but rules
+// that look at addresses alone do not need that. Packets in a tunnel have nodes' addresses outside, which never lie
+// in a pod network.
+func prerouting(s State) chain {
+	c := chain{"prerouting", nftables.ChainTypeFilter, *nftables.ChainHookPrerouting, *nftables.ChainPriorityRaw, nil}
+	c.rules = append(c.rules, rule{"only the underlay is looked at",
+		append(inInterface(expr.CmpOpNeq, s.Underlay), &expr.Verdict{Kind: expr.VerdictAccept})})
+	for i := range families {
+		f := &families[i]
+		c.rules = append(c.rules,
+			rule{"forged: only this node has its own pods' addresses",
+				slices.Concat(f.is(), f.inSet(f.src, setOwn), verdict(expr.VerdictDrop))},
+			rule{"forged: not from a peer that may send without encapsulation",
+				slices.Concat(f.is(), f.inSet(f.src, setNetworks), f.notInSet(f.src, setDirect), verdict(expr.VerdictDrop))})
+	}
+	// A pod's own datagrams to such a port elsewhere stay tracked, since they come in elsewhere: they are masqueraded.
+	c.rules = append(c.rules, rule{"tunnels: no connection tracking", slices.Concat(toDataPort(setPorts), []expr.Any{&expr.Notrack{}})})
+	return c
+}
+
+func output() chain {
+	return chain{"output", nftables.ChainTypeFilter, *nftables.ChainHookOutput, *nftables.ChainPriorityRaw, []rule{
+		{"tunnels: no connection tracking", slices.Concat(toDataPort(setPorts), []expr.Any{&expr.Notrack{}})},
+	}}
+}
+
+// masquerade leaves alone what goes to pods, wherever they are. Ports are chosen at random, since two
+// packets of one socket at the same moment, such as a resolver's A and AAAA queries, else race for one (fully-random in
+// nft(8)).
+func masquerade(s State) chain {
+	c := chain{"masquerade", nftables.ChainTypeNAT, *nftables.ChainHookPostrouting, *nftables.ChainPriorityNATSource, nil}
+	out := slices.Concat(outInterface(expr.CmpOpNeq, s.Tun), outInterface(expr.CmpOpNeq, "lo"))
+	for i := range families {
+		f := &families[i]
+		c.rules = append(c.rules, rule{"pods to the outside: with the node's address", slices.Concat(out, f.is(),
+			f.inSet(f.src, setOwn), f.notInSet(f.dst, setNetworks), f.inPrefix(f.dst, expr.CmpOpNeq, f.multicast),
+			[]expr.Any{&expr.Counter{}, &expr.Masq{FullyRandom: true}})})
+	}
+	return c
+}
+
+// postrouting is behind source NAT, where the source is the one that the peer will see: what Kubernetes forwards from
+// outside to a pod of another node, with this node's address, may pass. What the node itself sends has an address of
+// its own.
+func postrouting(s State) chain {
+	const behindNAT = 10
+	c := chain{"postrouting", nftables.ChainTypeFilter, *nftables.ChainHookPostrouting, *nftables.ChainPriorityNATSource + behindNAT, nil}
+	out := outInterface(expr.CmpOpEq, s.Underlay)
+	for i := range families {
+		f := &families[i]
+		c.rules = append(c.rules, rule{"forged, or in transit: neither from this node nor from its pods", slices.Concat(out, f.is(),
+			f.inSet(f.dst, setNetworks), f.notInSet(f.src, setOwn), fromElsewhere(), verdict(expr.VerdictDrop))})
+	}
+	return c
+}
+
+// dropped sums the counters of the rules that drop.
+func (t *table) dropped() uint64 {
+	var sum uint64
+	for _, c := range t.chains {
+		for _, r := range c.rules {
+			var packets uint64
+			for _, e := range r.exprs {
+				switch e := e.(type) {
+				case *expr.Counter:
+					packets = e.Packets
+				case *expr.Verdict:
+					if e.Kind == expr.VerdictDrop {
+						sum += packets
+					}
+				}
+			}
+		}
+	}
+	return sum
+}
