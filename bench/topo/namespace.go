@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -132,9 +133,19 @@ func deleteNamespace(name string) error {
 // host's values (net.core.devconf_inherit_init_net), so that a host that forwards or filters
 // gives the same results as one that does not.
 func resetInherited() error {
-	// ip_forward comes first: writing it resets the values of all interfaces.
-	for _, key := range []string{"ip_forward", "conf/all/rp_filter", "conf/default/rp_filter", "conf/lo/rp_filter"} {
-		if err := os.WriteFile("/proc/sys/net/ipv4/"+key, []byte("0"), 0); err != nil {
+	for _, key := range []string{
+		"ipv4/ip_forward", // comes first: writing it resets the values of all interfaces
+		"ipv4/conf/all/rp_filter", "ipv4/conf/default/rp_filter", "ipv4/conf/lo/rp_filter",
+		"ipv6/conf/all/forwarding", "ipv6/conf/all/disable_ipv6", "ipv6/conf/default/disable_ipv6",
+		// Not the kernel's default: an IPv6 address would wait a second or two for another host to object (RFC 4862
+		// section 5.4), link-local ones too, from which a router asks for its neighbours.
+		"ipv6/conf/default/accept_dad",
+	} {
+		err := os.WriteFile("/proc/sys/net/"+key, []byte("0"), 0)
+		if errors.Is(err, fs.ErrNotExist) && strings.HasPrefix(key, "ipv6/") {
+			continue // a kernel without IPv6
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -245,16 +256,4 @@ func (ns *Namespace) Run(ctx context.Context, args ...string) (string, error) {
 		return stdout.String(), fmt.Errorf("%s: %s: %w: %s", ns.label, strings.Join(args, " "), err, output)
 	}
 	return stdout.String(), nil
-}
-
-// upLink sets a link up and returns it.
-func (ns *Namespace) upLink(name string) (netlink.Link, error) {
-	link, err := ns.handle.LinkByName(name)
-	if err != nil {
-		return nil, fmt.Errorf("find %s in %s: %w", name, ns.label, err)
-	}
-	if err := ns.handle.LinkSetUp(link); err != nil {
-		return nil, fmt.Errorf("set %s up in %s: %w", name, ns.label, err)
-	}
-	return link, nil
 }

@@ -3,32 +3,41 @@
 package topo
 
 import (
+	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
-	"golang.org/x/sys/unix"
 )
 
-const (
-	nodeLink = "eth0" // in a node, to the underlay
-	podLink  = "eth0" // in a pod, to its node
-)
+const nodeLink = "eth0" // in a node, to the underlay
 
-// podGateway is the next hop of every pod: an address no interface has, known to the pod by
-// a permanent neighbour entry only. So each pod needs one address, and its node none for it.
-// Immutable.
-var podGateway = netip.MustParseAddr("169.254.1.1")
+// The underlay, of documentation prefixes that no real network uses (RFC 5737, RFC 3849). The gateway is every
+// node's default route: router A of a topology with remote nodes, and nobody in one without. Immutable.
+var (
+	underlayPrefix   = netip.MustParsePrefix("198.51.100.0/24")
+	underlayPrefix6  = netip.MustParsePrefix("2001:db8:77::/64")
+	underlayGateway  = netip.MustParseAddr("198.51.100.254")
+	underlayGateway6 = netip.MustParseAddr("2001:db8:77::fe")
+)
 
 // A Node is a host: eth0 on the underlay with a default route, which is where weftd looks for
 // its underlay interface. It does not forward until someone sets ip_forward in it.
 type Node struct {
 	*Namespace
-	Addr netip.Addr // on the underlay
+	Addr  netip.Addr // on the underlay
+	Addr6 netip.Addr // the same of IPv6; zero before EnableIPv6
 
-	port netlink.Link // the bridge's end of eth0, in the underlay
+	eth0 netlink.Link
+	far  *Namespace   // where eth0 leads: the underlay, or the router of a remote node
+	port netlink.Link // the end of eth0 there, named after the node
+	ipv6 access       // what EnableIPv6 gives eth0
+}
+
+// An access is what a host needs in a network: an address with the network's length, and a router.
+type access struct {
+	addr   netip.Prefix
+	router netip.Addr
 }
 
 // Node adds a node with the next free underlay address: 198.51.100.1/24, then .2 and so on.
@@ -36,58 +45,81 @@ func (t *Topology) Node(name string) (*Node, error) {
 	if err := checkName(name); err != nil {
 		return nil, fmt.Errorf("add node: %w", err)
 	}
-	addr, err := t.nextUnderlayAddr()
+	number, err := t.nextNode()
 	if err != nil {
 		return nil, fmt.Errorf("add node %s: %w", name, err)
 	}
-	ns, err := t.addNamespace(name)
+	n, err := t.addNode(name, t.underlay, accessIn(underlayPrefix, number, underlayGateway))
 	if err != nil {
 		return nil, fmt.Errorf("add node %s: %w", name, err)
 	}
-	n := &Node{Namespace: ns, Addr: addr}
-	if err := n.connect(); err != nil {
+	n.ipv6 = accessIn(underlayPrefix6, number, underlayGateway6)
+	if err := n.Plug(); err != nil {
 		return nil, fmt.Errorf("add node %s: %w", name, err)
 	}
 	return n, nil
 }
 
-func (t *Topology) nextUnderlayAddr() (netip.Addr, error) {
+// nextNode returns 1 for the first node.
+func (t *Topology) nextNode() (byte, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.nodes++
-	octets := underlayPrefix.Addr().As4()
-	octets[3] = byte(t.nodes)
-	addr := netip.AddrFrom4(octets)
 	if t.nodes >= int(underlayGateway.As4()[3]) {
-		return netip.Addr{}, fmt.Errorf("the underlay %s has no free address", underlayPrefix)
+		return 0, fmt.Errorf("the underlay %s has no free address", underlayPrefix)
 	}
-	return addr, nil
+	return byte(t.nodes), nil
 }
 
-func (n *Node) connect() error {
-	underlay := n.topology.underlay
-	port, err := underlay.addVeth(n.label, n.Namespace, nodeLink)
+// accessIn is that of the host whose address ends in number.
+func accessIn(network netip.Prefix, number byte, router netip.Addr) access {
+	return access{addr: netip.PrefixFrom(lastByte(network.Addr(), number), network.Bits()), router: router}
+}
+
+// addNode makes a node with IPv4 whose eth0 leads to far.
+func (t *Topology) addNode(name string, far *Namespace, ipv4 access) (*Node, error) {
+	ns, err := t.addNamespace(name)
 	if err != nil {
+		return nil, err
+	}
+	n := &Node{Namespace: ns, Addr: ipv4.addr.Addr(), far: far}
+	if n.port, err = far.addVeth(name, ns, nodeLink); err != nil {
+		return nil, err
+	}
+	if n.eth0, err = ns.upLink(nodeLink); err != nil {
+		return nil, err
+	}
+	if err := n.join(ipv4); err != nil {
+		return nil, err
+	}
+	return n, nil
+}
+
+// join gives eth0 its address and the node a default route.
+func (n *Node) join(a access) error {
+	if err := n.addAddr(n.eth0, a.addr); err != nil {
 		return err
 	}
-	n.port = port
-	if err := n.Plug(); err != nil {
-		return err
+	return n.addRoute(&netlink.Route{LinkIndex: n.eth0.Attrs().Index, Gw: a.router.AsSlice()})
+}
+
+// EnableIPv6 gives eth0 an IPv6 address, ready at once, and the node a default route: 2001:db8:77::1/64 for the
+// first node, or what Remote says. It sets Addr6, and may be called once.
+func (n *Node) EnableIPv6() error {
+	if err := n.join(n.ipv6); err != nil {
+		return fmt.Errorf("enable IPv6 on %s: %w", n.label, err)
 	}
-	eth0, err := n.upLink(nodeLink)
-	if err != nil {
-		return err
-	}
-	if err := n.addAddr(eth0, netip.PrefixFrom(n.Addr, underlayPrefix.Bits())); err != nil {
-		return err
-	}
-	return n.addRoute(&netlink.Route{LinkIndex: eth0.Attrs().Index, Gw: underlayGateway.AsSlice()})
+	n.Addr6 = n.ipv6.addr.Addr()
+	return nil
 }
 
 // Unplug takes the node off the underlay bridge. Its eth0 keeps carrier and address, as when
-// a switch between two hosts fails.
+// a switch between two hosts fails. A remote node is an error: Narrow.Cut does that.
 func (n *Node) Unplug() error {
-	if err := n.topology.underlay.handle.LinkSetNoMaster(n.port); err != nil {
+	if err := n.errIfRemote(); err != nil {
+		return fmt.Errorf("unplug %s: %w", n.label, err)
+	}
+	if err := n.far.handle.LinkSetNoMaster(n.port); err != nil {
 		return fmt.Errorf("unplug %s: %w", n.label, err)
 	}
 	return nil
@@ -95,8 +127,23 @@ func (n *Node) Unplug() error {
 
 // Plug puts the node back on the underlay bridge.
 func (n *Node) Plug() error {
-	if err := n.topology.underlay.handle.LinkSetMaster(n.port, n.topology.bridge); err != nil {
+	if err := n.errIfRemote(); err != nil {
 		return fmt.Errorf("plug %s: %w", n.label, err)
+	}
+	return n.topology.plug(n.port)
+}
+
+func (n *Node) errIfRemote() error {
+	if n.far != n.topology.underlay {
+		return errors.New("it is not on the bridge but behind routers, whose link Narrow.Cut cuts")
+	}
+	return nil
+}
+
+// plug makes a link in the underlay a port of the bridge.
+func (t *Topology) plug(port netlink.Link) error {
+	if err := t.underlay.handle.LinkSetMaster(port, t.bridge); err != nil {
+		return fmt.Errorf("plug %s: %w", port.Attrs().Name, err)
 	}
 	return nil
 }
@@ -104,132 +151,5 @@ func (n *Node) Plug() error {
 // SetMTU sets the MTU, in bytes, of both ends of the node's link to the underlay. The bridge
 // follows the smallest of its nodes.
 func (n *Node) SetMTU(mtu int) error {
-	eth0, err := n.handle.LinkByName(nodeLink)
-	if err != nil {
-		return fmt.Errorf("find %s in %s: %w", nodeLink, n.label, err)
-	}
-	if err := n.handle.LinkSetMTU(eth0, mtu); err != nil {
-		return fmt.Errorf("set the MTU of %s in %s to %d: %w", nodeLink, n.label, mtu, err)
-	}
-	if err := n.topology.underlay.handle.LinkSetMTU(n.port, mtu); err != nil {
-		return fmt.Errorf("set the MTU of %s in the underlay to %d: %w", n.label, mtu, err)
-	}
-	return nil
-}
-
-// A Pod is a namespace with one address, routed by its node.
-type Pod struct {
-	*Namespace
-	Addr netip.Addr
-
-	node    *Node
-	nodeEnd netlink.Link // in the node, named after the pod
-}
-
-// Pod adds a pod to the node: addr/32 on its eth0, everything else by way of the node, and in
-// the node a route to addr by way of an interface named after the pod. Neither side needs ARP.
-// The MTU is the veth default of 1500 until SetMTU.
-func (n *Node) Pod(name string, addr netip.Addr) (*Pod, error) {
-	if err := checkName(name); err != nil {
-		return nil, fmt.Errorf("add pod to %s: %w", n.label, err)
-	}
-	ns, err := n.topology.addNamespace(n.label + "-" + name)
-	if err != nil {
-		return nil, fmt.Errorf("add pod %s to %s: %w", name, n.label, err)
-	}
-	p := &Pod{Namespace: ns, Addr: addr, node: n}
-	if err := p.connect(name); err != nil {
-		return nil, fmt.Errorf("add pod %s to %s: %w", name, n.label, err)
-	}
-	return p, nil
-}
-
-func (p *Pod) connect(nodeEnd string) (err error) {
-	if p.nodeEnd, err = p.node.addVeth(nodeEnd, p.Namespace, podLink); err != nil {
-		return err
-	}
-	eth0, err := p.upLink(podLink)
-	if err != nil {
-		return err
-	}
-	if err := p.addAddr(eth0, hostPrefix(p.Addr)); err != nil {
-		return err
-	}
-	if err := p.addNeighbour(eth0, podGateway, p.nodeEnd); err != nil {
-		return err
-	}
-	if err := p.addRoute(&netlink.Route{
-		LinkIndex: eth0.Attrs().Index, Gw: podGateway.AsSlice(), Flags: int(netlink.FLAG_ONLINK),
-	}); err != nil {
-		return err
-	}
-	if err := p.node.addNeighbour(p.nodeEnd, p.Addr, eth0); err != nil {
-		return err
-	}
-	return p.node.addRoute(&netlink.Route{
-		LinkIndex: p.nodeEnd.Attrs().Index, Dst: ipNet(hostPrefix(p.Addr)), Scope: netlink.SCOPE_LINK,
-	})
-}
-
-// SetMTU sets the MTU, in bytes, of both ends of the pod's link. Pods need the overlay's.
-func (p *Pod) SetMTU(mtu int) error {
-	eth0, err := p.handle.LinkByName(podLink)
-	if err != nil {
-		return fmt.Errorf("find %s in %s: %w", podLink, p.label, err)
-	}
-	if err := p.handle.LinkSetMTU(eth0, mtu); err != nil {
-		return fmt.Errorf("set the MTU of %s in %s to %d: %w", podLink, p.label, mtu, err)
-	}
-	if err := p.node.handle.LinkSetMTU(p.nodeEnd, mtu); err != nil {
-		return fmt.Errorf("set the MTU of %s in %s to %d: %w", p.nodeEnd.Attrs().Name, p.node.label, mtu, err)
-	}
-	return nil
-}
-
-// addVeth adds a veth pair, one end of it in ns and up, which it returns, the other in peer.
-func (ns *Namespace) addVeth(name string, peer *Namespace, peerName string) (netlink.Link, error) {
-	fd, err := netns.GetFromName(peer.name)
-	if err != nil {
-		return nil, fmt.Errorf("open network namespace %s: %w", peer.name, err)
-	}
-	defer fd.Close()
-	attrs := netlink.NewLinkAttrs()
-	attrs.Name = name
-	veth := &netlink.Veth{LinkAttrs: attrs, PeerName: peerName, PeerNamespace: netlink.NsFd(fd)}
-	if err := ns.handle.LinkAdd(veth); err != nil {
-		return nil, fmt.Errorf("add veth %s in %s with peer %s in %s: %w", name, ns.label, peerName, peer.label, err)
-	}
-	return ns.upLink(name)
-}
-
-func (ns *Namespace) addAddr(link netlink.Link, prefix netip.Prefix) error {
-	if err := ns.handle.AddrAdd(link, &netlink.Addr{IPNet: ipNet(prefix)}); err != nil {
-		return fmt.Errorf("add %s to %s in %s: %w", prefix, link.Attrs().Name, ns.label, err)
-	}
-	return nil
-}
-
-func (ns *Namespace) addRoute(route *netlink.Route) error {
-	if err := ns.handle.RouteAdd(route); err != nil {
-		return fmt.Errorf("add route %s in %s: %w", route, ns.label, err)
-	}
-	return nil
-}
-
-// addNeighbour tells ns for good that addr is at the other end of link.
-func (ns *Namespace) addNeighbour(link netlink.Link, addr netip.Addr, other netlink.Link) error {
-	neighbour := &netlink.Neigh{
-		LinkIndex: link.Attrs().Index, State: unix.NUD_PERMANENT,
-		IP: addr.AsSlice(), HardwareAddr: other.Attrs().HardwareAddr,
-	}
-	if err := ns.handle.NeighSet(neighbour); err != nil {
-		return fmt.Errorf("add neighbour %s to %s in %s: %w", addr, link.Attrs().Name, ns.label, err)
-	}
-	return nil
-}
-
-func hostPrefix(addr netip.Addr) netip.Prefix { return netip.PrefixFrom(addr, addr.BitLen()) }
-
-func ipNet(prefix netip.Prefix) *net.IPNet {
-	return &net.IPNet{IP: prefix.Addr().AsSlice(), Mask: net.CIDRMask(prefix.Bits(), prefix.Addr().BitLen())}
+	return errors.Join(n.setMTU(n.eth0, mtu), n.far.setMTU(n.port, mtu))
 }

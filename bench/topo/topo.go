@@ -1,7 +1,7 @@
 //go:build linux
 
 // Package topo builds network topologies out of Linux network namespaces: nodes on one
-// underlay bridge, and pods routed by their node. The demo, the tests and the benchmarks
+// underlay bridge or behind routers, and pods routed by their node. The demo, the tests and the benchmarks
 // share it. It needs root (CAP_SYS_ADMIN and CAP_NET_ADMIN).
 //
 // Nothing is made in the host's own network namespace, so that the host's firewall and
@@ -10,6 +10,7 @@
 //
 //	/run/netns/RUN-underlay          the bridge
 //	/run/netns/RUN-NODE              a node: eth0 on the bridge, one veth for each pod
+//	/run/netns/RUN-router-a, -b      the routers before remote nodes, where there are any
 //	/run/netns/RUN-NODE-POD          a pod: eth0 to its node
 //	/run/RUN/                        logs of the processes, and what the caller puts there
 //
@@ -24,7 +25,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -44,12 +44,6 @@ const (
 	killTimeout = 10 * time.Second
 )
 
-// Immutable. The underlay is TEST-NET-2 (RFC 5737), which no real network uses.
-var (
-	underlayPrefix  = netip.MustParsePrefix("198.51.100.0/24")
-	underlayGateway = netip.MustParseAddr("198.51.100.254")
-)
-
 // A Topology is one underlay bridge with the nodes on it and everything that runs in them.
 // Its methods and those of its namespaces may be called concurrently; after Close or Keep,
 // those that make something return an error that wraps net.ErrClosed.
@@ -61,10 +55,13 @@ type Topology struct {
 	forker   sync.WaitGroup // the goroutine that forks
 	waiters  sync.WaitGroup // one goroutine for each process
 
+	narrow func() (*Narrow, error) // makes the routers at the first call
+
 	mu         sync.Mutex // guards what follows; whoever makes something holds it, so that Close misses nothing
 	closed     bool
 	namespaces []*Namespace
 	nodes      int
+	remotes    int
 	logs       int
 	processes  map[*Process]struct{}
 
@@ -94,6 +91,7 @@ func New(prefix string) (*Topology, error) {
 		forks:     make(chan forkRequest),
 		processes: make(map[*Process]struct{}),
 	}
+	t.narrow = sync.OnceValues(t.addRouters)
 	t.forker.Go(t.fork)
 	if err := t.addUnderlay(); err != nil {
 		return nil, errors.Join(fmt.Errorf("new topology: %w", err), t.Close())
