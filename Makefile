@@ -12,7 +12,7 @@ LDFLAGS := -s -w -X github.com/weft-net/weft/cmd/internal/version.stamp=$(VERSIO
 
 # What the demo and the tests need beside Go, as command=Debian package.
 NEEDS_DEMO := ip=iproute2 ping=iputils-ping iperf3=iperf3 nsenter=util-linux
-NEEDS_TEST := $(NEEDS_DEMO) sysctl=procps gcc=gcc,libc6-dev ab=apache2-utils ethtool=ethtool
+NEEDS_TEST := $(NEEDS_DEMO) sysctl=procps gcc=gcc,libc6-dev ab=apache2-utils ethtool=ethtool nft=nftables
 NEEDS_BENCH := $(NEEDS_DEMO) sockperf=sockperf ab=apache2-utils
 
 .PHONY: help build demo demo-down test lint unit race netns partition fuzz bench bench-quick \
@@ -61,7 +61,7 @@ fuzz: go ## every fuzz target for FUZZTIME each
 	    done; \
 	done
 
-bench: root need-bench bench-build ## compare with other overlays, 40 minutes; SCENARIOS= SUBJECTS= ROUNDS= narrow it
+bench: root need-bench bench-build ## compare with other overlays, 50 minutes; SCENARIOS= SUBJECTS= ROUNDS= narrow it
 	@bin/weft-bench -bin bin $(if $(SCENARIOS),-scenarios $(SCENARIOS)) $(if $(SUBJECTS),-subjects $(SUBJECTS)) $(if $(ROUNDS),-rounds $(ROUNDS))
 
 bench-quick: root need-bench bench-build ## the same in two minutes: does the harness work?

@@ -18,11 +18,13 @@ import (
 
 const (
 	topologyPrefix = "bench"
-	podNetwork     = "10.244.0.0/16"
 
 	// joinPatience bounds the wait for a subject to carry the first packet.
 	joinPatience = 15 * time.Second
 )
+
+// podNetworks are of IPv4, and of IPv6 (RFC 4193). Immutable.
+var podNetworks = [2]netip.Prefix{netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("fd00:10:244::/48")}
 
 // A network is what every subject joins, and every measurement has its own: two nodes on one
 // underlay bridge, with one pod each. The traffic goes from client to server.
@@ -30,6 +32,7 @@ type network struct {
 	topology       *topo.Topology
 	bin            string // folder with the release binaries
 	mtu            int    // of the underlay
+	ipv6           bool   // the pods have IPv6 too, and the traffic is of that
 	client, server *site
 	leave          []func() error // what a subject leaves outside the topology, by close
 }
@@ -38,18 +41,18 @@ type network struct {
 type site struct {
 	*topo.Node
 	pod    *topo.Pod
-	cidr   netip.Prefix
-	daemon *topo.Process // nil where the subject has none
+	cidrs  []netip.Prefix // of IPv4, and of IPv6 where the pods have it
+	daemon *topo.Process  // nil where the subject has none
 }
 
-// newNetwork makes a network in which the nodes reach each other and forward, and the pods
+// newNetwork makes a network in which the nodes reach each other by IPv4 and forward, and the pods
 // their node. The caller must close it.
-func newNetwork(bin string, mtu int) (_ *network, err error) {
+func newNetwork(bin string, mtu int, ipv6 bool) (_ *network, err error) {
 	topology, err := topo.New(topologyPrefix)
 	if err != nil {
 		return nil, err
 	}
-	n := &network{topology: topology, bin: bin, mtu: mtu}
+	n := &network{topology: topology, bin: bin, mtu: mtu, ipv6: ipv6}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.close())
@@ -64,7 +67,7 @@ func newNetwork(bin string, mtu int) (_ *network, err error) {
 	return n, nil
 }
 
-// addSite adds node NUMBER with the block 10.244.NUMBER.0/24.
+// addSite adds node NUMBER with the block 10.244.NUMBER.0/24, and fd00:10:244:NUMBER::/64 where the pods have IPv6.
 func (n *network) addSite(number byte) (*site, error) {
 	node, err := n.topology.Node(fmt.Sprintf("node%d", number))
 	if err != nil {
@@ -73,21 +76,51 @@ func (n *network) addSite(number byte) (*site, error) {
 	if err := node.SetMTU(n.mtu); err != nil {
 		return nil, err
 	}
-	err = node.Do(func() error {
-		return os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0)
-	})
-	if err != nil {
-		return nil, err
-	}
 	pod, err := node.Pod("pod", netip.AddrFrom4([4]byte{10, 244, number, 10}))
 	if err != nil {
 		return nil, err
 	}
-	return &site{
-		Node: node,
-		pod:  pod,
-		cidr: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 244, number, 0}), 24),
-	}, nil
+	s := &site{Node: node, pod: pod, cidrs: []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 244, number, 0}), 24)}}
+	forwarding := []string{"ipv4/ip_forward"}
+	if n.ipv6 {
+		block := podNetworks[1].Addr().As16()
+		block[7] = number
+		s.cidrs = append(s.cidrs, netip.PrefixFrom(netip.AddrFrom16(block), 64))
+		block[15] = 0x10
+		if err := pod.AddIPv6(netip.AddrFrom16(block)); err != nil {
+			return nil, err
+		}
+		forwarding = append(forwarding, "ipv6/conf/all/forwarding")
+	}
+	err = node.Do(func() error {
+		for _, key := range forwarding {
+			if err := os.WriteFile("/proc/sys/net/"+key, []byte("1"), 0); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// giveNodesIPv6 is for subjects that encapsulate nothing: a route of IPv6 needs a next hop of IPv6. To the others it
+// would be one more address of the nodes, and a smaller MTU.
+func (n *network) giveNodesIPv6() error {
+	if !n.ipv6 {
+		return nil
+	}
+	return errors.Join(n.client.EnableIPv6(), n.server.EnableIPv6())
+}
+
+// nextHop is the node's own address of prefix's family.
+func (s *site) nextHop(prefix netip.Prefix) netip.Addr {
+	if prefix.Addr().Is6() {
+		return s.Addr6
+	}
+	return s.Addr
 }
 
 // directions returns each site with the other.
@@ -103,10 +136,18 @@ func (n *network) setPodMTU(mtu int) error {
 // path is where a file of the network may lie.
 func (n *network) path(name string) string { return filepath.Join(n.topology.Dir(), name) }
 
+// target is the address in the server's pod that the traffic goes to.
+func (n *network) target() netip.Addr {
+	if n.ipv6 {
+		return n.server.pod.Addr6
+	}
+	return n.server.pod.Addr
+}
+
 // reach waits until one pod reaches the other.
 func (n *network) reach(ctx context.Context) error {
 	err := n.waitUntil(ctx, joinPatience, func(ctx context.Context) error {
-		_, err := n.client.pod.Run(ctx, "ping", "-n", "-q", "-c1", "-W1", n.server.pod.Addr.String())
+		_, err := n.client.pod.Run(ctx, "ping", "-n", "-q", "-c1", "-W1", n.target().String())
 		return err
 	})
 	if err != nil {

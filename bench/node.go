@@ -65,7 +65,7 @@ func prefixInto(p *netip.Prefix) func(string) error {
 func (c nodeConfig) dataplane() dataplane.Config {
 	config := dataplane.Config{
 		PodCIDRs:  []netip.Prefix{c.cidr},
-		Address:   c.cidr.Addr(),
+		Addresses: []netip.Addr{c.cidr.Addr()},
 		Endpoints: []netip.Addr{c.addr},
 		MTU:       c.mtu,
 		Peers:     []dataplane.Peer{c.peer("0", c.peerAddr, c.peerCIDR)},
@@ -81,15 +81,18 @@ func (c nodeConfig) dataplane() dataplane.Config {
 
 func (c nodeConfig) peer(id string, addr netip.Addr, cidr netip.Prefix) dataplane.Peer {
 	return dataplane.Peer{
-		ID: id, Endpoint: netip.AddrPortFrom(addr, nodeDataPort), PodCIDRs: []netip.Prefix{cidr},
-		MTU: c.mtu, Codec: encap.UDP, RCO: true,
+		ID: id, Endpoints: []netip.Addr{addr}, PodCIDRs: []netip.Prefix{cidr},
+		To: netip.AddrPortFrom(addr, nodeDataPort), Tunnel: encap.Tunnel{Codec: encap.UDP}, MTU: c.mtu, RCO: true,
 	}
 }
 
 // runNode carries packets until ctx is done. It lives in the network namespace of a node.
 func runNode(ctx context.Context, c nodeConfig) (err error) {
 	workers := max(1, runtime.NumCPU()/2) // as weftd has by default
-	port, err := encap.Listen(netip.AddrPortFrom(c.addr, nodeDataPort), workers, offload.All)
+	port, err := encap.Listen(encap.ListenConfig{
+		Addrs: []netip.Addr{c.addr}, Ports: map[encap.Codec]uint16{encap.UDP: nodeDataPort}, Need: encap.UDP,
+		Workers: workers, Want: offload.All,
+	})
 	if err != nil {
 		return err
 	}
@@ -104,7 +107,7 @@ func runNode(ctx context.Context, c nodeConfig) (err error) {
 	for i, queue := range tun.Queues() {
 		pairs = append(pairs, dataplane.Pair{Queue: queue, Wire: port.Sockets()[i]})
 	}
-	engine := dataplane.New(pairs, encap.UDP, tun.Features())
+	engine := dataplane.New(pairs, tun.Features())
 	if err := engine.Apply(c.dataplane()); err != nil {
 		return err
 	}
@@ -120,10 +123,11 @@ func (c nodeConfig) applyHost() (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, h.Close()) }()
-	return h.Apply(host.State{
-		Link:    weftTUN,
-		Address: netip.PrefixFrom(c.cidr.Addr(), c.cidr.Addr().BitLen()),
-		MTU:     c.mtu,
-		Routes:  []host.Route{{Prefix: netip.MustParsePrefix(podNetwork)}},
+	_, err = h.Apply(host.State{
+		Link:      weftTUN,
+		Addresses: []netip.Prefix{netip.PrefixFrom(c.cidr.Addr(), c.cidr.Addr().BitLen())},
+		MTU:       c.mtu,
+		Routes:    []host.Route{{Prefix: podNetworks[0]}},
 	})
+	return err
 }

@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"github.com/weft-net/weft/dataplane"
-	"github.com/weft-net/weft/encap"
 )
 
 func TestNodeConfig(t *testing.T) {
@@ -23,10 +22,10 @@ func TestNodeConfig(t *testing.T) {
 	}
 	// The engine itself says whether blocks overlap, or two peers have one address.
 	config := got.dataplane()
-	if err := dataplane.New(nil, encap.UDP, 0).Apply(config); err != nil || len(config.Peers) != want.peers {
+	if err := dataplane.New(nil, 0).Apply(config); err != nil || len(config.Peers) != want.peers {
 		t.Errorf("%d peers, %v", len(config.Peers), err)
 	}
-	if first := config.Peers[0]; first.Endpoint.Addr() != want.peerAddr || first.PodCIDRs[0] != want.peerCIDR {
+	if first := config.Peers[0]; first.To.Addr() != want.peerAddr || first.PodCIDRs[0] != want.peerCIDR {
 		t.Errorf("first peer: %+v", first)
 	}
 }

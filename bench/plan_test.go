@@ -29,7 +29,7 @@ func TestNewPlan(t *testing.T) {
 	p, err := newPlan(options{subjects: "all"})
 	scenarios, subjects := names(p)
 	if err != nil || p.rounds != 5 || !slices.Equal(scenarios, defaultScenarios) ||
-		!slices.Equal(subjects, []string{"raw", "kernel-vxlan", "weft-udp", "weft-portable", "wireguard-go"}) {
+		!slices.Equal(subjects, []string{"raw", "kernel-vxlan", "weft-udp", "weft-vxlan", "weft-direct", "weft-portable", "wireguard-go"}) {
 		t.Errorf("default plan: %v, %v, %v, %v", p.rounds, scenarios, subjects, err)
 	}
 	p, err = newPlan(options{scenarios: "tcp-4-9000, rr", subjects: "weft-udp,kernel-vxlan", rounds: 7, quick: true})
@@ -39,6 +39,17 @@ func TestNewPlan(t *testing.T) {
 	}
 	if jumbo := p.scenarios[1]; jumbo.mtu != 9000 || p.scenarios[0].mtu != 1500 {
 		t.Errorf("MTUs: %d, %d", p.scenarios[0].mtu, jumbo.mtu)
+	}
+	// What is compared with IPv4 comes right after it, and has no variant of jumbo frames.
+	p, err = newPlan(options{scenarios: "all", subjects: "all"})
+	scenarios, _ = names(p)
+	if err != nil || !slices.Equal(scenarios[:4], []string{"tcp-1", "tcp-1-v6", "tcp-4", "tcp-4-v6"}) || slices.Contains(scenarios, "tcp-1-v6-9000") {
+		t.Errorf("all scenarios: %v, %v", scenarios, err)
+	}
+	for _, s := range p.scenarios {
+		if s.ipv6 != strings.HasSuffix(s.name, ipv6Suffix) {
+			t.Errorf("%s: IPv6 %v", s.name, s.ipv6)
+		}
 	}
 	p, err = newPlan(options{subjects: "all", quick: true})
 	var takes time.Duration
@@ -52,7 +63,7 @@ func TestNewPlan(t *testing.T) {
 		options
 		want string
 	}{
-		{options{scenarios: "tcp1", subjects: "all"}, `no scenario "tcp1"; did you mean "tcp-1"? Known are: tcp-1, tcp-4, `},
+		{options{scenarios: "tcp1", subjects: "all"}, `no scenario "tcp1"; did you mean "tcp-1"? Known are: tcp-1, tcp-1-v6, `},
 		{options{subjects: "kernel_vxlan"}, `no subject "kernel_vxlan"; did you mean "kernel-vxlan"?`},
 		{options{subjects: ","}, "no subject is named"},
 		{options{subjects: "all", rounds: -1}, "negative"},

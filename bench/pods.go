@@ -73,7 +73,7 @@ func (n *network) iperf(ctx context.Context, length time.Duration, args ...strin
 		return "", err
 	}
 	defer func() { err = errors.Join(err, server.Kill()) }()
-	return n.client.pod.Run(ctx, append([]string{"iperf3", "--client", n.server.pod.Addr.String(), "--json"}, args...)...)
+	return n.client.pod.Run(ctx, append([]string{"iperf3", "--client", n.target().String(), "--json"}, args...)...)
 }
 
 // seconds formats a length for a program that takes whole seconds.

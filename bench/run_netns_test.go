@@ -35,7 +35,13 @@ func newTestRunner(t *testing.T, ctx context.Context, name string) (*runner, *by
 }
 
 func TestRun(t *testing.T) {
-	r, out := newTestRunner(t, t.Context(), "tcp-1")
+	for _, scenario := range []string{"tcp-1", "tcp-1-v6"} {
+		t.Run(scenario, func(t *testing.T) { testRun(t, scenario) })
+	}
+}
+
+func testRun(t *testing.T, scenario string) {
+	r, out := newTestRunner(t, t.Context(), scenario)
 	if err := r.run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +62,7 @@ func TestRun(t *testing.T) {
 	}
 	for _, subject := range []string{"raw", "kernel-vxlan"} {
 		row := rows[subject+" gbps"]
-		if row.Scenario != "tcp-1" || row.Unit != "Gb/s" || !(row.Median > 0) || row.Runs != 1 || row.MTU != 1500 || len(row.Values) != 1 {
+		if row.Scenario != scenario || row.Unit != "Gb/s" || !(row.Median > 0) || row.Runs != 1 || row.MTU != 1500 || len(row.Values) != 1 {
 			t.Errorf("%s gbps: %+v", subject, row)
 		}
 		if cost := rows[subject+" cpu-machine"]; !(cost.Median > 0) {
@@ -69,8 +75,25 @@ func TestRun(t *testing.T) {
 	if page, err := os.ReadFile(filepath.Join(r.out, "report.html")); err != nil || !bytes.Contains(page, []byte("<svg")) {
 		t.Errorf("report.html: %v", err)
 	}
-	if n := strings.Count(out.String(), "tcp-1  "); n != 2 {
+	if n := strings.Count(out.String(), scenario+"  "); n != 2 {
 		t.Errorf("progress:\n%s", out)
+	}
+}
+
+// Where IPv6 is asked for, all of the traffic is.
+func TestIPv6IsMeasured(t *testing.T) {
+	n := newTestNetwork(t, true)
+	if err := rawSubject().join(t.Context(), n); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.server.DropAddresses(podNetworks[0]); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.reach(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.iperf(t.Context(), time.Second, "--time", "1"); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -79,7 +79,7 @@ func (r *runner) measure(ctx context.Context, s step) (samples []report.Sample, 
 	if s.scenario.compute != nil {
 		return s.scenario.compute(ctx)
 	}
-	n, err := newNetwork(r.bin, s.scenario.mtu)
+	n, err := newNetwork(r.bin, s.scenario.mtu, s.scenario.ipv6)
 	if err != nil {
 		return nil, err
 	}

@@ -14,6 +14,7 @@ const (
 	ethernetMTU  = 1500
 	jumboMTU     = 9000
 	jumboSuffix  = "-9000"
+	ipv6Suffix   = "-v6"
 	inProcess    = "in-process" // the subject of scenarios without a network
 	processPort  = 5201         // of the programs that measure, in the server's pod
 	startTimeout = 5 * time.Second
@@ -23,7 +24,8 @@ const (
 type scenario struct {
 	name  string
 	about string
-	mtu   int // of the underlay; 0 for none
+	mtu   int  // of the underlay; 0 for none
+	ipv6  bool // the pods speak IPv6
 	// tools are the programs it needs, each with its Debian package.
 	tools []tool
 	// takes estimates a measurement, without joining.
@@ -63,7 +65,9 @@ var (
 func scenarios(l lengths) []scenario {
 	basic := []scenario{
 		tcpScenario("tcp-1", "TCP, one stream", l, 1),
+		overIPv6(tcpScenario("tcp-1", "TCP, one stream", l, 1)),
 		tcpScenario("tcp-4", "TCP, 4 streams", l, 4),
+		overIPv6(tcpScenario("tcp-4", "TCP, 4 streams", l, 4)),
 		tcpScenario("tcp-16", "TCP, 16 streams", l, 16),
 		tcpScenario("tcp-bidir", "TCP, one stream each way at once, summed", l, 1, "--bidir"),
 		udpScenario("udp-64", "UDP, 64 octets a packet, at offered rates", l, 64, 50_000, 100_000, 200_000, unlimited),
@@ -74,6 +78,9 @@ func scenarios(l lengths) []scenario {
 	}
 	all := slices.Clone(basic)
 	for _, s := range basic {
+		if s.ipv6 {
+			continue
+		}
 		s.name += jumboSuffix
 		s.mtu = jumboMTU
 		all = append(all, s)
@@ -81,13 +88,22 @@ func scenarios(l lengths) []scenario {
 	return append(all, routeLookupScenario(), routeUpdateScenario(), peersScenario(l))
 }
 
+// overIPv6 makes a variant of a scenario, which stands next to it, since they are compared.
+func overIPv6(s scenario) scenario {
+	s.name += ipv6Suffix
+	s.about += ", IPv6 between pods"
+	s.ipv6 = true
+	return s
+}
+
 // defaultScenarios are those that run unless others are asked for: everything on Ethernet's
 // own MTU, and bulk on jumbo frames too, where it matters most.
 // Immutable.
 var defaultScenarios = []string{
-	"tcp-1", "tcp-4", "tcp-16", "tcp-bidir", "udp-64", "udp-1400", "rr", "rr-loaded", "crr",
+	"tcp-1", "tcp-1" + ipv6Suffix, "tcp-4", "tcp-4" + ipv6Suffix, "tcp-16", "tcp-bidir",
+	"udp-64", "udp-1400", "rr", "rr-loaded", "crr",
 	"tcp-1" + jumboSuffix, "tcp-4" + jumboSuffix, "route-lookup", "route-update", "scale-peers",
 }
 
 // Immutable.
-var quickScenarios = []string{"tcp-1", "tcp-4", "udp-64", "rr"}
+var quickScenarios = []string{"tcp-1", "udp-64", "rr"}

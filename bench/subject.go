@@ -21,8 +21,10 @@ func subjects() []subject {
 	return []subject{
 		rawSubject(),
 		vxlanSubject(),
-		weftSubject("weft-udp", "weftd as shipped, plain UDP encapsulation", nil),
-		weftSubject("weft-portable", "weftd with offload: off, packet by packet", map[string]any{"offload": "off"}),
+		weftSubject("weft-udp", "weftd as shipped, plain UDP encapsulation", "udp", nil),
+		weftSubject("weft-vxlan", "weftd with mode: vxlan", "vxlan", nil),
+		weftSubject("weft-direct", "weftd with mode: direct, routes without encapsulation", "direct", nil),
+		weftSubject("weft-portable", "weft-udp with offload: off, packet by packet", "udp", map[string]any{"offload": "off"}),
 		wireguardSubject(),
 	}
 }

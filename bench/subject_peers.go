@@ -34,7 +34,7 @@ func peersSubject(peers int) subject {
 			for _, way := range n.directions() {
 				from, to := way[0], way[1]
 				c := nodeConfig{
-					addr: from.Addr, peerAddr: to.Addr, cidr: from.cidr, peerCIDR: to.cidr,
+					addr: from.Addr, peerAddr: to.Addr, cidr: from.cidrs[0], peerCIDR: to.cidrs[0],
 					peers: peers, mtu: mtu,
 				}
 				if from.daemon, err = from.Start(append([]string{self}, c.args()...)...); err != nil {

@@ -11,11 +11,16 @@ func rawSubject() subject {
 		name:  "raw",
 		about: "no overlay: plain routes between the nodes, the limit",
 		join: func(ctx context.Context, n *network) error {
+			if err := n.giveNodesIPv6(); err != nil {
+				return err
+			}
 			for _, way := range n.directions() {
 				from, to := way[0], way[1]
-				_, err := from.Run(ctx, "ip", "route", "add", to.cidr.String(), "via", to.Addr.String())
-				if err != nil {
-					return err
+				for _, cidr := range to.cidrs {
+					_, err := from.Run(ctx, "ip", "route", "add", cidr.String(), "via", to.nextHop(cidr).String())
+					if err != nil {
+						return err
+					}
 				}
 			}
 			return n.setPodMTU(n.mtu)

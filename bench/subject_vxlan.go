@@ -30,16 +30,20 @@ func vxlanSubject() subject {
 
 func joinVXLAN(ctx context.Context, n *network, from, to *site) error {
 	const device = "vxlan0"
-	vtep := to.cidr.Addr()
-	for _, command := range []string{
+	commands := []string{
 		fmt.Sprintf("ip link add %s address %s mtu %d type vxlan id 1 dev eth0 local %s dstport 4789 nolearning",
 			device, vtepMAC(from), n.mtu-vxlanOverhead, from.Addr),
-		fmt.Sprintf("ip addr add %s/32 dev %s", from.cidr.Addr(), device),
 		fmt.Sprintf("ip link set %s up", device),
-		fmt.Sprintf("ip neigh add %s lladdr %s dev %s nud permanent", vtep, vtepMAC(to), device),
 		fmt.Sprintf("bridge fdb append %s dev %s dst %s", vtepMAC(to), device, to.Addr),
-		fmt.Sprintf("ip route add %s via %s dev %s onlink", to.cidr, vtep, device),
-	} {
+	}
+	for i, cidr := range to.cidrs {
+		vtep := cidr.Addr()
+		commands = append(commands,
+			fmt.Sprintf("ip addr add %s dev %s", from.cidrs[i].Addr(), device),
+			fmt.Sprintf("ip neigh add %s lladdr %s dev %s nud permanent", vtep, vtepMAC(to), device),
+			fmt.Sprintf("ip route add %s via %s dev %s onlink", cidr, vtep, device))
+	}
+	for _, command := range commands {
 		if _, err := from.Run(ctx, strings.Fields(command)...); err != nil {
 			return err
 		}

@@ -52,8 +52,11 @@ func joinWireguard(ctx context.Context, n *network) error {
 		if err := startWireguard(n, self, device); err != nil {
 			return err
 		}
-		settings := fmt.Sprintf("private_key=%x\nlisten_port=%d\npublic_key=%x\nendpoint=%s:%d\nallowed_ip=%s\n",
-			keys[i].Bytes(), wireguardPort, keys[1-i].PublicKey().Bytes(), other.Addr, wireguardPort, other.cidr)
+		settings := fmt.Sprintf("private_key=%x\nlisten_port=%d\npublic_key=%x\nendpoint=%s:%d\n",
+			keys[i].Bytes(), wireguardPort, keys[1-i].PublicKey().Bytes(), other.Addr, wireguardPort)
+		for _, cidr := range other.cidrs {
+			settings += fmt.Sprintf("allowed_ip=%s\n", cidr)
+		}
 		err := n.waitUntil(ctx, joinPatience, func(context.Context) error { return configureWireguard(device, settings) })
 		if err != nil {
 			return fmt.Errorf("configure wireguard-go on %s: %w", self, err)
@@ -62,8 +65,10 @@ func joinWireguard(ctx context.Context, n *network) error {
 		if _, err := self.Run(ctx, "ip", "link", "set", device, "mtu", mtu, "up"); err != nil {
 			return err
 		}
-		if _, err := self.Run(ctx, "ip", "route", "add", other.cidr.String(), "dev", device); err != nil {
-			return err
+		for _, cidr := range other.cidrs {
+			if _, err := self.Run(ctx, "ip", "route", "add", cidr.String(), "dev", device); err != nil {
+				return err
+			}
 		}
 	}
 	return n.setPodMTU(n.mtu - wireguardOverhead)

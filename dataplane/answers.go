@@ -48,14 +48,11 @@ func newAnswers(workers int) answers {
 	return a
 }
 
-// add prepares the ICMP error that says why p, sent by sender, went no further,
-// where there may be one.
-func (a *answers) add(from netip.Addr, p []byte, sender netip.Addr, code uint8, mtu int) {
-	if !sender.Is4() {
-		return
-	}
-	now := time.Now()
-	if !a.share[sender.As4()[3]].AllowN(now, 1) || !a.limit.AllowN(now, 1) {
+// add prepares the ICMP error from from that says why p, sent by sender, went no
+// further, where there may be one.
+func (a *answers) add(from netip.Addr, p []byte, sender netip.Addr, problem packet.Problem, mtu int) {
+	now, bucket := time.Now(), sender.As16()[15]
+	if !a.share[bucket].AllowN(now, 1) || !a.limit.AllowN(now, 1) {
 		return
 	}
 	i := len(a.groups)
@@ -63,7 +60,7 @@ func (a *answers) add(from netip.Addr, p []byte, sender netip.Addr, code uint8, 
 		return
 	}
 	buf := a.bufs[i][:packet.MaxICMPError]
-	n := packet.ICMPError(buf, from, p, code, mtu)
+	n := packet.ICMPError(buf, from, p, problem, mtu)
 	if n == 0 {
 		return
 	}

@@ -3,6 +3,8 @@ package dataplane_test
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
+	"net/netip"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -19,82 +21,110 @@ import (
 // offload, nothing but whole packets; to one that does, packets with a header that
 // says where their checksum belongs, unless that is complete already.
 func TestChecksumsOnTheUnderlay(t *testing.T) {
-	tcp := flow{src: pod(1, 1), dst: pod(2, 1), protocol: packet.ProtocolTCP, srcPort: 1, dstPort: 2, ds: 0xb8}
-	udp := flow{src: pod(1, 1), dst: pod(2, 1), protocol: packet.ProtocolUDP, srcPort: 3, dstPort: 4, ds: 0x2a}
-	sent := []packet.Packet{super(tcp.next(60_000, 0x18), 1400), super(udp.next(20_001, 0), 500), tcp.next(100, 0x10), udp.next(0, 0)}
-	complete := udp.next(100, 0)
-	complete.Buf = reference.Complete(complete)
-	complete.CsumStart, complete.CsumOffset = 0, 0
-	sent = append(sent, complete)
-	inside := tcp.next(100, 0x10) // of a tunnel of the pods' own
-	inside.CsumStart += 32
-	sent = append(sent, inside)
+	for _, at := range []func(node, host byte) netip.Addr{pod, pod6} {
+		tcp := flow{src: at(1, 1), dst: at(2, 1), protocol: packet.ProtocolTCP, srcPort: 1, dstPort: 2, ds: 0xb8}
+		udp := flow{src: at(1, 1), dst: at(2, 1), protocol: packet.ProtocolUDP, srcPort: 3, dstPort: 4, ds: 0x2a}
+		sent := []packet.Packet{super(tcp.next(60_000, 0x18), 1392), super(udp.next(20_001, 0), 500), tcp.next(100, 0x10), udp.next(0, 0)}
+		complete := udp.next(100, 0)
+		complete.Buf = reference.Complete(complete)
+		complete.CsumStart, complete.CsumOffset = 0, 0
+		sent = append(sent, complete)
+		inside := tcp.next(100, 0x10) // of a tunnel of the pods' own
+		inside.CsumStart += 32
+		sent = append(sent, inside)
 
-	for _, rco := range []bool{false, true} {
-		network := dataplanetest.NewNetwork()
-		far := network.Listen(t, endpoint(2))
-		x := duplex{nodes: [2]*node{features{offload.All, rco}.makeNode(t, network, 1, 2), features{}.makeNode(t, network, 3)}}
-		x.open(t)
-		for _, p := range sent {
-			x.nodes[0].device.SendSuper(p)
-		}
-		x.run(t)
-
-		datagrams := received(t, far)
-		for i, p := range sent {
-			partial := rco && p.CsumStart == 20
-			for _, want := range reference.Segment(p) {
-				if len(datagrams) == 0 {
-					t.Fatalf("rco=%v: packet %d did not arrive whole", rco, i)
-				}
-				got := datagrams[0]
-				datagrams = datagrams[1:]
-				inner, sum, ok := encap.UDP.Decap(got.Buf)
-				if !ok || (sum != encap.Checksum{}) != partial || got.DSField != want[1] {
-					t.Fatalf("rco=%v: packet %d left as %x with DS field %#x", rco, i, got.Buf, got.DSField)
-				}
-				if partial {
-					inner = reference.Complete(packet.Packet{Buf: inner, CsumStart: sum.Start, CsumOffset: sum.Field - sum.Start})
-				}
-				if !bytes.Equal(inner, want) {
-					t.Fatalf("rco=%v: packet %d left as\n%x, want\n%x", rco, i, inner, want)
+		for _, rco := range []bool{false, true} {
+			for _, codec := range encap.Codecs() {
+				for _, six := range []bool{false, true} {
+					f := features{can: offload.All, rco: rco, codec: codec, six: six}
+					t.Run(fmt.Sprint(sent[0].GSO, f), func(t *testing.T) { f.checkUnderlay(t, sent) })
 				}
 			}
 		}
-		if len(datagrams) > 0 {
-			t.Errorf("rco=%v: %d datagrams too many", rco, len(datagrams))
+	}
+}
+
+func (f features) checkUnderlay(t *testing.T, sent []packet.Packet) {
+	network := dataplanetest.NewNetwork()
+	far := network.Listen(t, endpoint(2), endpoint6(2))
+	x := duplex{nodes: [2]*node{f.makeNode(t, network, 1, 2), features{}.makeNode(t, network, 3)}}
+	x.open(t)
+	for _, p := range sent {
+		x.nodes[0].device.SendSuper(p)
+	}
+	x.run(t)
+
+	datagrams := received(t, far)
+	stationOf2 := station(2)
+	for i, p := range sent {
+		l := reference.Read(p.Buf)
+		partial := f.rco && p.CsumStart == l.Transport
+		for _, want := range reference.Segment(p) {
+			if len(datagrams) == 0 {
+				t.Fatalf("packet %d did not arrive whole", i)
+			}
+			got := datagrams[0]
+			datagrams = datagrams[1:]
+			inner, sum, kind := stationOf2.Decap(f.codec, got.Buf)
+			if kind != encap.Packet || (sum != encap.Checksum{}) != partial || got.DSField != ds(want) || got.Addr.Addr().Is6() != f.six {
+				t.Fatalf("packet %d left from %s as %x with DS field %#x", i, got.Addr, got.Buf, got.DSField)
+			}
+			if partial {
+				inner = reference.Complete(packet.Packet{Buf: inner, CsumStart: sum.Start, CsumOffset: sum.Field - sum.Start})
+			}
+			if !bytes.Equal(inner, want) {
+				t.Fatalf("packet %d left as\n%x, want\n%x", i, inner, want)
+			}
 		}
 	}
+	if len(datagrams) > 0 {
+		t.Errorf("%d datagrams too many", len(datagrams))
+	}
+}
+
+// ds is the DS field of p.
+func ds(p []byte) uint8 {
+	if p[0]>>4 == 6 {
+		return p[0]<<4 | p[1]>>4
+	}
+	return p[1]
 }
 
 // super makes p a superpacket.
 func super(p packet.Packet, size int) packet.Packet {
+	l := reference.Read(p.Buf)
 	p.GSO, p.SegmentSize = packet.TCP4, size
-	if p.Buf[9] == packet.ProtocolUDP {
+	switch {
+	case l.Protocol == packet.ProtocolUDP:
 		p.GSO = packet.UDP
+	case l.Version == 6:
+		p.GSO = packet.TCP6
 	}
 	return p
 }
 
-// received takes the datagrams that wait at w, one by one.
+// received takes the datagrams that wait at w, one by one, by receiver.
 func received(t *testing.T, w *dataplanetest.Wire) (datagrams []encap.Received) {
 	t.Helper()
-	for {
-		m := []encap.Received{{Buf: make([]byte, encap.MaxDatagram)}}
-		n, err := w.Recv(m)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if n == 0 {
-			return datagrams
-		}
-		for rest := m[0].Buf[:m[0].N]; len(rest) > 0; {
-			d := m[0]
-			d.Buf = rest[:min(d.SegmentSize, len(rest))]
-			rest = rest[len(d.Buf):]
-			datagrams = append(datagrams, d)
+	for i := range w.Receivers() {
+		for {
+			m := []encap.Received{{Buf: make([]byte, encap.MaxDatagram)}}
+			n, err := w.Recv(i, m)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n == 0 {
+				break
+			}
+			for rest := m[0].Buf[:m[0].N]; len(rest) > 0; {
+				d := m[0]
+				d.Buf = rest[:min(d.SegmentSize, len(rest))]
+				rest = rest[len(d.Buf):]
+				datagrams = append(datagrams, d)
+			}
 		}
 	}
+	return datagrams
 }
 
 // A peer that asks for a checksum anywhere but in the transport header's own field

@@ -3,6 +3,7 @@ package dataplane
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 
 	"github.com/weft-net/weft/dataplane/route"
@@ -14,37 +15,53 @@ type Config struct {
 	// PodCIDRs are this node's own blocks.
 	PodCIDRs []netip.Prefix
 
-	// Address is the TUN's address, the sender of ICMP errors.
-	Address netip.Addr
+	// Addresses are the TUN's, one of a family at the most: the senders of ICMP errors.
+	Addresses []netip.Addr
 
 	// Endpoints are this node's underlay addresses.
 	Endpoints []netip.Addr
 
+	// Station is what this node takes as VXLAN for itself.
+	Station encap.Station
+
 	// MTU is the size of the largest inner packet this node takes, in bytes.
 	MTU int
+
+	// ClampMSS lowers the MSS in TCP handshakes to what the peer's MTU allows.
+	ClampMSS bool
 
 	// Peers are the other nodes. Their blocks overlap neither each other nor PodCIDRs.
 	Peers []Peer
 }
 
-// Peer is another node.
+// Peer is another node, and the way to it.
 type Peer struct {
-	ID       string         // what the peer's counters are kept under
-	Endpoint netip.AddrPort // where its datagrams go to, and the address they come from
-	PodCIDRs []netip.Prefix
-	MTU      int // size of the largest inner packet that it takes, in bytes
-	Codec    encap.Codec
+	ID        string       // what the peer's counters are kept under
+	Endpoints []netip.Addr // the underlay addresses that its datagrams come from
+	PodCIDRs  []netip.Prefix
+
+	// To is where its datagrams go. It is invalid where there is no way to the peer
+	// but what the kernel routes by itself.
+	To     netip.AddrPort
+	Tunnel encap.Tunnel
+
+	// MTU is the size of the largest inner packet that gets there by this way, in
+	// bytes. Larger ones of TCP, and of IPv4 without Don't Fragment, are cut.
+	MTU int
 
 	// RCO says that the peer takes packets whose checksum is left to its kernel
 	// (remote checksum offload), and that this node shall send such.
 	RCO bool
+
+	// Foreign says that the peer does not run weft: its kernel may send packets with
+	// unfinished checksums, see Unsegmented.
+	Foreign bool
 }
 
 // tables is a Config made ready for lookups. It is immutable, except for the
 // counters that its peers point to, and replaced whole.
 type tables struct {
-	codec  encap.Codec // of the one socket there is
-	self   *peer       // what lookups find for this node's own blocks
+	self   *peer // what lookups find for this node's own blocks
 	local  Config
 	routes *route.Table[*peer]
 
@@ -82,9 +99,8 @@ func (l *link) read() (s PeerStats) {
 
 // compile checks c and makes its tables, with a link for each peer: that of links,
 // or a new one that it adds there, for so many workers.
-func compile(c Config, codec encap.Codec, workers int, links map[string]*link) (*tables, error) {
+func compile(c Config, workers int, links map[string]*link) (*tables, error) {
 	t := &tables{
-		codec:     codec,
 		self:      new(peer),
 		local:     c,
 		endpoints: make(map[netip.Addr]*peer, len(c.Peers)),
@@ -98,11 +114,12 @@ func compile(c Config, codec encap.Codec, workers int, links map[string]*link) (
 			links[p.ID] = &link{workers: make([]traffic, workers)}
 		}
 		entry := &peer{Peer: p, link: links[p.ID]}
-		addr := p.Endpoint.Addr()
-		if other, taken := t.endpoints[addr]; taken {
-			return nil, fmt.Errorf("configure the dataplane: peers %s and %s have the same endpoint address %s", other.ID, p.ID, addr)
+		for _, addr := range p.Endpoints {
+			if other, taken := t.endpoints[addr]; taken {
+				return nil, fmt.Errorf("configure the dataplane: peers %s and %s have the same endpoint address %s", other.ID, p.ID, addr)
+			}
+			t.endpoints[addr] = entry
 		}
-		t.endpoints[addr] = entry
 		for _, cidr := range p.PodCIDRs {
 			entries = append(entries, route.Entry[*peer]{Prefix: cidr, Value: entry})
 		}
@@ -120,12 +137,7 @@ func (t *tables) isLocal(addr netip.Addr) bool {
 	if owner, ok := t.routes.Lookup(addr); ok && owner == t.self {
 		return true
 	}
-	for _, e := range t.local.Endpoints {
-		if e == addr {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(t.local.Endpoints, addr)
 }
 
 // mayCarry says whether addr may be the source of a packet from p: one of its
@@ -134,5 +146,15 @@ func (t *tables) mayCarry(p *peer, addr netip.Addr) bool {
 	if owner, ok := t.routes.Lookup(addr); ok && owner == p {
 		return true
 	}
-	return addr == p.Endpoint.Addr()
+	return slices.Contains(p.Endpoints, addr)
+}
+
+// address is the TUN's address of the same family as to; the zero Addr is none.
+func (t *tables) address(to netip.Addr) netip.Addr {
+	for _, a := range t.local.Addresses {
+		if a.Is4() == to.Is4() {
+			return a
+		}
+	}
+	return netip.Addr{}
 }

@@ -9,6 +9,9 @@ type Reason uint8
 const (
 	Malformed Reason = iota
 	UnknownPeer
+	WrongVNI
+	WrongVTEP
+	Unsegmented
 	Spoofed
 	Fenced
 	NotOurs
@@ -26,11 +29,14 @@ const (
 var reasonTexts = [reasons]struct{ name, explanation string }{
 	Malformed:       {"malformed", "not a whole IP packet, or an encapsulation this node does not speak"},
 	UnknownPeer:     {"unknown-peer", "came from an underlay address that is no known node's"},
+	WrongVNI:        {"wrong-vni", "VXLAN of another VNI: `vni` differs between the nodes, or this one was restarted with another a moment ago"},
+	WrongVTEP:       {"wrong-vtep", "VXLAN to another MAC address than this node's VTEP: the sender's FDB is out of date"},
+	Unsegmented:     {"unsegmented", "VXLAN with unfinished checksums, as a Linux sender hands it over where no wire is between: `ethtool -K DEV tx off` for the sender's underlay device cures it"},
 	Spoofed:         {"spoofed", "inner source address is not the sending node's to use"},
 	Fenced:          {"fenced", "this node holds no block of the pod network, see weft status; the sender is told by ICMP"},
 	NotOurs:         {"not-ours", "inner destination is not where the packet turned up: no transit, no loops"},
 	NoRoute:         {"no-route", "no node that is up owns the destination; the sender is told by ICMP"},
-	TooBig:          {"too-big", "larger than the far node or the underlay takes; a pod of this node that sends more than the far node takes is told by ICMP"},
+	TooBig:          {"too-big", "larger than the way to the far node takes, and not to be cut; a pod of this node that sends it is told by ICMP"},
 	Congestion:      {"congestion", "marked on the underlay, and the sender does not know ECN (RFC 6040)"},
 	SocketFull:      {"socket-full", "the kernel had no room to send"},
 	UnderlayRefused: {"underlay-refused", "the kernel would not send: no route to the node, a firewall rule, or a link that is down"},

@@ -16,14 +16,15 @@ import (
  *    it is full or there are none. Most of TCP comes as superpackets.
  * 2. Parse the IP header; check that the source is this node's to use.
  * 3. Look up which node owns the destination.
- * 4. Check the size of the wire packets against what that node takes.
+ * 4. Check the size of the wire packets against what gets to that node, and find
+ *    out how what is larger can be cut (size.go).
  * 5. Encapsulate. A superpacket is cut by a list of pieces: for each segment its
  *    headers, made in the header arena, and a slice of the payload where the read
  *    put it. A small packet joins the datagram before it into one send, where
- *    size, peer and source port are the same.
+ *    size, peer and source port are the same (message.go).
  * 6. Send the messages; enter the batch in the account.
  *
- * 5 is in message.go. Beside it all, 3 and 4 tell the sender by ICMP why its
+ * Beside it all, 3 and 4 tell the sender by ICMP why its
  * packet went no further; those answers go back into the TUN after the batch.
  */
 
@@ -58,16 +59,17 @@ type egress struct {
 	next, n int
 
 	// What goes out: msgs[sent:] are still to be sent.
-	header    packet.Header
-	segmenter packet.Segmenter
-	headers   []byte // header arena, used up to made
-	made      int
-	pieces    [][]byte
-	msgs      []encap.Message
-	fates     []fate // beside msgs
-	from      int    // where in pieces the last message starts
-	short     bool   // its last datagram is shorter than the others
-	sent      int
+	header     packet.Header
+	segmenter  packet.Segmenter
+	fragmenter packet.Fragmenter
+	headers    []byte // header arena, used up to made
+	made       int
+	pieces     [][]byte
+	msgs       []encap.Message
+	fates      []fate // beside msgs
+	from       int    // where in pieces the last message starts
+	short      bool   // its last datagram is shorter than the others
+	sent       int
 
 	first    []byte // a superpacket's first segment, to be quoted
 	answers  answers
@@ -163,35 +165,43 @@ func (w *egress) forward(t *tables, p *packet.Packet) {
 		w.segmenter.Reset(p, h)
 		count, largest = w.segmenter.Len(), w.segmenter.PacketLen()
 	}
-	w.account.Received += uint64(count)
 
 	switch {
 	case count > packet.MaxSegments, p.GSO != packet.NoGSO && w.segmenter.HeaderLen() > maxHeaders-encap.Headroom:
-		w.account.drop(Malformed, count)
+		w.refuse(Malformed, count)
 		return
 	case len(t.local.PodCIDRs) == 0:
-		w.account.drop(Fenced, count)
-		w.answers.add(t.local.Address, w.quote(p), h.Src, packet.NetUnreachable, 0)
+		w.refuse(Fenced, count)
+		w.answers.add(t.address(h.Src), w.quote(p), h.Src, packet.NoRoute, 0)
 		return
 	case !t.isLocal(h.Src):
-		w.account.drop(Spoofed, count)
+		w.refuse(Spoofed, count)
 		return
 	}
 	owner, ok := t.routes.Lookup(h.Dst)
 	switch {
-	case !ok:
-		w.account.drop(NoRoute, count)
-		w.answers.add(t.local.Address, w.quote(p), h.Src, packet.NetUnreachable, 0)
-	case owner == t.self:
-		w.account.drop(NotOurs, count)
-	case largest > owner.MTU:
-		w.account.drop(TooBig, count)
-		w.answers.add(t.local.Address, w.quote(p), h.Src, packet.FragmentationNeeded, owner.MTU)
-	case p.GSO == packet.NoGSO:
-		w.enqueue(owner, p)
-	default:
-		w.cut(owner, p)
+	case ok && owner == t.self:
+		w.refuse(NotOurs, count)
+		return
+	case !ok || !owner.To.IsValid():
+		w.refuse(NoRoute, count)
+		w.answers.add(t.address(h.Src), w.quote(p), h.Src, packet.NoRoute, 0)
+		return
 	}
+	if t.local.ClampMSS {
+		packet.ClampMSS(data, h, owner.MTU, p.CsumStart != 0)
+	}
+	if largest > owner.MTU {
+		w.fit(t, owner, p, count, largest)
+		return
+	}
+	w.encapsulate(owner, p, false)
+}
+
+// refuse enters count wire packets that go no further.
+func (w *egress) refuse(r Reason, count int) {
+	w.account.Received += uint64(count)
+	w.account.drop(r, count)
 }
 
 // quote is the wire packet that an ICMP error about p quotes: of a superpacket, its

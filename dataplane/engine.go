@@ -38,15 +38,15 @@ type Queue interface {
 	Write(groups []packet.Group) (refused int, err error)
 }
 
-// Wire is the underlay's end: a socket of encap, or a fake in tests. Nothing in
-// it waits. One goroutine uses it.
+// Wire is the underlay's end: a worker's sockets of encap, or a fake in tests.
+// Nothing in it waits. One goroutine uses it.
 type Wire interface {
-	// FD is readable when Recv has something.
-	FD() int
+	// Receivers are what datagrams arrive at, always the same.
+	Receivers() []encap.Receiver
 
-	// Recv fills msgs[:n], each buffer from its start. n is 0 where there is
-	// nothing. An error ends the engine.
-	Recv(msgs []encap.Received) (n int, err error)
+	// Recv fills msgs[:n] from receiver i, each buffer from its start. n is 0 where
+	// there is nothing. An error ends the engine.
+	Recv(i int, msgs []encap.Received) (n int, err error)
 
 	// Send says in each message's Err and Lost what became of it, and borrows the
 	// pieces until it returns. Where sent < len(msgs) the kernel has no room for
@@ -57,7 +57,7 @@ type Wire interface {
 	Full() int
 }
 
-// Pair is what one worker works on: a queue of the device, and a socket.
+// Pair is what one worker works on: a queue of the device, and its sockets.
 type Pair struct {
 	Queue Queue
 	Wire  Wire
@@ -67,20 +67,19 @@ type Pair struct {
 // Apply and Stats may be called from any goroutine. It owns neither the queues
 // nor the wires: their owner closes them after Run has returned.
 type Engine struct {
-	codec   encap.Codec
 	workers []*worker
 	tables  atomic.Pointer[tables]
+	notes   chan Note
 
 	mu    sync.Mutex       // over what follows, and one Apply at a time
 	links map[string]*link // by peer ID, of all peers there ever were
 }
 
-// New makes an engine with a worker for each of pairs. codec is the one that the
-// wires' port belongs to; can says which superpackets the device takes (TSO, USO).
-// Nothing is forwarded before the first Apply: what arrives by then is dropped for
-// want of a route or a known peer.
-func New(pairs []Pair, codec encap.Codec, can offload.Set) *Engine {
-	e := &Engine{codec: codec, links: make(map[string]*link)}
+// New makes an engine with a worker for each of pairs. can says which superpackets
+// the device takes (TSO, USO). Nothing is forwarded before the first Apply: what
+// arrives by then is dropped for want of a route or a known peer.
+func New(pairs []Pair, can offload.Set) *Engine {
+	e := &Engine{links: make(map[string]*link), notes: make(chan Note, notes)}
 	for i, p := range pairs {
 		e.workers = append(e.workers, newWorker(e, i, len(pairs), p, can))
 	}
@@ -96,7 +95,7 @@ func New(pairs []Pair, codec encap.Codec, can offload.Set) *Engine {
 func (e *Engine) Apply(c Config) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	t, err := compile(c, e.codec, len(e.workers), e.links)
+	t, err := compile(c, len(e.workers), e.links)
 	if err != nil {
 		return err
 	}
@@ -157,6 +156,8 @@ func (e *Engine) release() error {
 type Stats struct {
 	Egress, Ingress Account
 	ICMPSent        uint64 // ICMP errors told to senders on this node
+	Notes           uint64 // datagrams of peers that were for the node itself
+	NotesLost       uint64 // of these, for want of a reader
 	Peers           map[string]PeerStats
 }
 
@@ -173,6 +174,8 @@ func (e *Engine) Stats() Stats {
 		s.Egress.add(w.egress.ledger.read())
 		s.Ingress.add(w.ingress.ledger.read())
 		s.ICMPSent += w.egress.icmpSent.Load()
+		s.Notes += w.ingress.notes.taken.Load()
+		s.NotesLost += w.ingress.notes.lost.Load()
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()

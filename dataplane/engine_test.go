@@ -16,7 +16,6 @@ import (
 
 	"github.com/weft-net/weft/dataplane"
 	"github.com/weft-net/weft/dataplane/dataplanetest"
-	"github.com/weft-net/weft/encap"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -323,10 +322,10 @@ func TestApplyRefusesTwoOwners(t *testing.T) {
 	for name, change := range map[string]func(p *dataplane.Peer){
 		"peer's block":    func(p *dataplane.Peer) { p.PodCIDRs = []netip.Prefix{block(2)} },
 		"own block":       func(p *dataplane.Peer) { p.PodCIDRs = []netip.Prefix{block(1)} },
-		"peer's endpoint": func(p *dataplane.Peer) { p.Endpoint = endpoint(2) },
+		"peer's endpoint": func(p *dataplane.Peer) { p.Endpoints = []netip.Addr{endpoint(2).Addr()} },
 	} {
 		c := a.config
-		other := dataplane.Peer{ID: "other", Endpoint: endpoint(5), PodCIDRs: []netip.Prefix{block(5)}, MTU: testMTU}
+		other := dataplane.Peer{ID: "other", Endpoints: []netip.Addr{endpoint(5).Addr()}, To: endpoint(5), PodCIDRs: []netip.Prefix{block(5)}, MTU: testMTU}
 		change(&other)
 		c.Peers = append(c.Peers[:1:1], other)
 		if err := a.Apply(c); err == nil {
@@ -343,7 +342,7 @@ func TestApplyRefusesTwoOwners(t *testing.T) {
 func TestRunReportsADeviceThatIsGone(t *testing.T) {
 	device := dataplanetest.NewDevice(t)
 	pairs := []dataplane.Pair{{Queue: device, Wire: dataplanetest.NewNetwork().Listen(t, endpoint(1))}}
-	e := dataplane.New(pairs, encap.UDP, 0)
+	e := dataplane.New(pairs, 0)
 	device.Vanish()
 	if err := e.Run(context.Background()); err == nil {
 		t.Error("Run returned nil though nobody asked it to stop")

@@ -11,7 +11,8 @@ func (e *Engine) Open() error {
 	return nil
 }
 
-// Turn has each worker take one batch in each direction. busy says whether there was any.
+// Turn has each worker take one batch in each direction, and look at its descriptors
+// where that is none. busy says whether there was any.
 func (e *Engine) Turn() (busy bool, err error) {
 	for _, w := range e.workers {
 		sent, err := w.egress.turn()
@@ -22,9 +23,23 @@ func (e *Engine) Turn() (busy bool, err error) {
 		if err != nil {
 			return false, err
 		}
+		if !sent && !received {
+			if received, err = w.look(); err != nil {
+				return false, err
+			}
+		}
 		busy = busy || sent || received
 	}
 	return busy, nil
+}
+
+// look is a sleep that ends at once, and a turn of ingress.
+func (w *worker) look() (received bool, err error) {
+	w.poller.Wake()
+	if err := w.sleep(); err != nil {
+		return false, err
+	}
+	return w.ingress.turn()
 }
 
 // Release ends what Open began.

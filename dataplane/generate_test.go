@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 
 	"github.com/weft-net/weft/dataplane/packet"
 	"github.com/weft-net/weft/dataplane/packet/reference"
@@ -42,6 +43,7 @@ type flow struct {
 	ds               uint8
 	flags4           uint16 // IPv4's flags
 	id               uint16
+	between          []byte // IPv4's options, or a whole hop-by-hop header of IPv6
 	seq              uint32
 	options          []byte // TCP's
 	sent             int    // bytes of payload
@@ -50,8 +52,15 @@ type flow struct {
 // newFlow goes from a pod of one node to a pod of another, now and then to somewhere
 // else, or from an address that is not the sender's.
 func (d *dice) newFlow(from, to byte) flow {
+	six := d.oneIn(3)
+	at := func(node, host byte) netip.Addr {
+		if six {
+			return pod6(node, host)
+		}
+		return pod(node, host)
+	}
 	f := flow{
-		src: pod(from, 1+byte(d.roll(3))), dst: pod(to, 1+byte(d.roll(3))),
+		src: at(from, 1+byte(d.roll(3))), dst: at(to, 1+byte(d.roll(3))),
 		protocol: packet.ProtocolTCP,
 		srcPort:  uint16(40000 + d.roll(8)), dstPort: 443,
 		ds: uint8(d.roll(4)), flags4: 0x4000,
@@ -60,21 +69,32 @@ func (d *dice) newFlow(from, to byte) flow {
 	if d.oneIn(2) {
 		f.protocol = packet.ProtocolUDP
 	}
-	if d.oneIn(4) {
+	if d.oneIn(3) {
 		f.flags4 = 0
 	}
-	if d.oneIn(2) {
+	switch {
+	case d.oneIn(2):
 		f.options = []byte{1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2} // timestamps
+	case d.oneIn(4):
+		f.options = []byte{2, 4, 0x5, 0xb4} // the MSS of a SYN, 1460
+	}
+	if d.oneIn(6) {
+		f.between = []byte{0x94, 4, 0, 0, 7, 7, 4, 0, 0, 0, 0, 0} // router alert, which is in all fragments, and record route
+		if six {
+			f.between = []byte{f.protocol, 0, 5, 2, 0, 0, 1, 0} // router alert
+		}
 	}
 	switch d.roll(16) {
 	case 15:
-		f.src = pod(3, 1)
+		f.src = at(3, 1)
 	case 14:
-		f.dst = pod(9, 1)
+		f.dst = at(9, 1)
 	case 13:
-		f.dst = pod(from, 2)
+		f.dst = at(from, 2)
 	case 12:
-		f.src = endpoint(from).Addr()
+		if f.src = endpoint(from).Addr(); six {
+			f.src = endpoint6(from).Addr()
+		}
 	}
 	return f
 }
@@ -82,14 +102,10 @@ func (d *dice) newFlow(from, to byte) flow {
 // next is the flow's next packet with so many bytes of payload and a partial
 // checksum. What makes a superpacket of it is left to the caller.
 func (f *flow) next(payload int, tcpFlags byte) packet.Packet {
-	b := []byte{0x45, f.ds, 0, 0}
-	b = binary.BigEndian.AppendUint16(b, f.id)
-	b = binary.BigEndian.AppendUint16(b, f.flags4)
-	b = append(b, 64, f.protocol, 0, 0)
-	b = append(append(b, f.src.AsSlice()...), f.dst.AsSlice()...)
+	b := f.ip()
+	p := packet.Packet{CsumStart: len(b)}
 	b = binary.BigEndian.AppendUint16(b, f.srcPort)
 	b = binary.BigEndian.AppendUint16(b, f.dstPort)
-	p := packet.Packet{CsumStart: 20}
 	if f.protocol == packet.ProtocolUDP {
 		b = binary.BigEndian.AppendUint16(b, uint16(8+payload))
 		b = append(b, 0, 0)
@@ -106,15 +122,42 @@ func (f *flow) next(payload int, tcpFlags byte) packet.Packet {
 	f.sent += payload
 	f.seq += uint32(payload)
 	f.id++
-	binary.BigEndian.PutUint16(b[2:], uint16(len(b)))
-	reference.HeaderChecksum(b)
+	resize(b)
 	reference.Checksum(b, true)
 	p.Buf = b
 	return p
 }
 
+// ip is the IP header, without what depends on the length.
+func (f *flow) ip() (b []byte) {
+	if f.src.Is6() {
+		first := f.protocol
+		if f.between != nil {
+			first = 0
+		}
+		b = append(b, 0x60|f.ds>>4, f.ds<<4|1, 0x23, 0x45, 0, 0, first, 64)
+	} else {
+		b = append(b, 0x45+byte(len(f.between)/4), f.ds, 0, 0)
+		b = binary.BigEndian.AppendUint16(b, f.id)
+		b = binary.BigEndian.AppendUint16(b, f.flags4)
+		b = append(b, 64, f.protocol, 0, 0)
+	}
+	b = append(append(b, f.src.AsSlice()...), f.dst.AsSlice()...)
+	return append(b, f.between...)
+}
+
+// resize makes the IP header say what length b has.
+func resize(b []byte) {
+	if b[0]>>4 == 6 {
+		binary.BigEndian.PutUint16(b[4:], uint16(len(b)-40))
+		return
+	}
+	binary.BigEndian.PutUint16(b[2:], uint16(len(b)))
+	reference.HeaderChecksum(b)
+}
+
 // maxPayload leaves room for the longest headers here.
-const maxPayload = 65535 - 20 - 32
+const maxPayload = 65535 - 48 - 32
 
 // packets are some packets that node from reads, mostly of a few flows to node to.
 func (d *dice) packets(count int, from, to byte) (all []packet.Packet) {
@@ -152,10 +195,7 @@ func (d *dice) packet(f *flow) packet.Packet {
 		segments = packet.MaxSegments
 	}
 	p := f.next(min(segments*size-d.roll(size), maxPayload), flags)
-	p.GSO, p.SegmentSize = packet.TCP4, size
-	if f.protocol == packet.ProtocolUDP {
-		p.GSO = packet.UDP
-	}
+	p = super(p, size)
 	if d.oneIn(16) {
 		p.CsumOffset += 2 // its metadata lie
 	}
@@ -171,12 +211,16 @@ func (d *dice) distort(p *packet.Packet) {
 	case 11: // the first fragment of something
 		p.Buf = reference.Complete(*p)
 		p.CsumStart, p.CsumOffset = 0, 0
-		p.Buf[6] |= 0x20
-		reference.HeaderChecksum(p.Buf)
+		if p.Buf[0]>>4 == 6 {
+			p.Buf = slices.Insert(p.Buf, 40, p.Buf[6], 0, 0, 1, 0, 0, 0, 7)
+			p.Buf[6] = 44
+		} else {
+			p.Buf[6] |= 0x20
+		}
+		resize(p.Buf)
 	case 7: // a tunnel of the pods' own: the checksum is that of what is inside
 		p.Buf = append(p.Buf, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88)
-		binary.BigEndian.PutUint16(p.Buf[2:], uint16(len(p.Buf)))
-		reference.HeaderChecksum(p.Buf)
+		resize(p.Buf)
 		p.CsumStart, p.CsumOffset = len(p.Buf)-8, 2
 	case 6: // cut short
 		p.Buf = p.Buf[:len(p.Buf)-1]

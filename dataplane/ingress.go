@@ -15,7 +15,8 @@ import (
  * 1. Receive a batch of messages: each one datagram, or several of one sender
  *    that the kernel put together.
  * 2. Find the peer by the outer source address.
- * 3. Of each datagram take the encapsulation off; parse the inner IP header.
+ * 3. Of each datagram take the encapsulation off, by the codec of the port that it
+ *    came to; what is no packet is noted for the node itself. Parse the inner IP header.
  * 4. Check that the inner source is that peer's to use (anti-spoof), that the
  *    inner destination is this node's (no transit, no loops), and the size.
  * 5. Merge the underlay's congestion mark into the inner header.
@@ -38,10 +39,13 @@ const _ = uint(receiveBuffer - encap.MaxDatagram)
 
 // ingress is what a worker owns for the way in, for life. The stages borrow from it.
 type ingress struct {
-	tables *atomic.Pointer[tables]
-	queue  Queue
-	wire   Wire
-	index  int // of the worker, for its counters
+	tables    *atomic.Pointer[tables]
+	queue     Queue
+	wire      Wire
+	receivers []receiver
+	turns     int // since all receivers were looked at
+	index     int // of the worker, for its counters
+	notes     notebook
 
 	msgs   []encap.Received
 	header packet.Header
@@ -60,11 +64,26 @@ type ingress struct {
 	ledger  ledger
 }
 
-func (w *ingress) init(tables *atomic.Pointer[tables], index int, p Pair, can offload.Set) {
+// receiver is one of the wire's.
+type receiver struct {
+	codec encap.Codec
+	ready bool // it had something when last asked
+}
+
+// lookAround is how many turns a worker that finds no time to sleep may leave a
+// receiver alone that had nothing: most nodes use one codec and one family, and to
+// ask the others costs a system call each.
+const lookAround = 8
+
+func (w *ingress) init(e *Engine, index int, p Pair, can offload.Set) {
 	*w = ingress{
-		tables: tables, queue: p.Queue, wire: p.Wire, index: index,
+		tables: &e.tables, queue: p.Queue, wire: p.Wire, index: index,
+		notes:  notebook{to: e.notes},
 		msgs:   make([]encap.Received, receives),
 		merger: packet.NewMerger(mergeRound, can.Has(offload.TSO), can.Has(offload.USO)),
+	}
+	for _, r := range p.Wire.Receivers() {
+		w.receivers = append(w.receivers, receiver{codec: r.Codec, ready: true})
 	}
 }
 
@@ -74,35 +93,60 @@ func (w *ingress) carve(a *arena.Arena) {
 	}
 }
 
-// turn takes one batch all the way, or several small ones: as many packets as a
-// turn of egress. busy says whether there was one.
+// turn takes one batch all the way, or several small ones, from each receiver that
+// has something: as many packets as a turn of egress. busy says whether there was one.
 func (w *ingress) turn() (busy bool, err error) {
 	w.account = Account{}
 	t := w.tables.Load()
-	for n := len(w.msgs); n == len(w.msgs) && w.account.Received < readPackets && err == nil; {
-		n, err = w.wire.Recv(w.msgs)
-		for i := range w.msgs[:n] {
-			w.open(t, &w.msgs[i])
+	if w.turns++; w.turns == lookAround {
+		w.turns = 0
+		for i := range w.receivers {
+			w.receivers[i].ready = true
 		}
+	}
+	for i := range w.receivers {
+		if r := &w.receivers[i]; r.ready {
+			some, err := w.drain(t, i)
+			busy = busy || some
+			if err != nil {
+				return busy, err
+			}
+		}
+	}
+	if w.account.Received > 0 {
+		w.ledger.enter(&w.account)
+	}
+	return busy, nil
+}
+
+// drain takes what receiver i has, within bounds.
+func (w *ingress) drain(t *tables, i int) (some bool, err error) {
+	r := &w.receivers[i]
+	for before := w.account.Received; w.account.Received-before < readPackets; {
+		n, err := w.wire.Recv(i, w.msgs)
+		for j := range w.msgs[:n] {
+			w.open(t, &w.msgs[j], r.codec)
+		}
+		some = some || n > 0
 		w.deliver() // before their buffers are received into again
+		if n < len(w.msgs) || err != nil {
+			r.ready = false
+			return some, err
+		}
 	}
-	if w.account.Received == 0 {
-		return false, err
-	}
-	w.ledger.enter(&w.account)
-	return true, err
+	return some, nil
 }
 
 // open takes a message apart.
-func (w *ingress) open(t *tables, m *encap.Received) {
+func (w *ingress) open(t *tables, m *encap.Received, codec encap.Codec) {
 	from, known := t.endpoints[m.Addr.Addr()]
 	packets, bytes := 0, 0
 	for rest := m.Buf[:m.N]; ; {
 		size := min(m.SegmentSize, len(rest))
-		w.account.Received++
 		if !known {
+			w.account.Received++
 			w.account.drop(UnknownPeer, 1)
-		} else if n := w.accept(t, from, rest[:size], m.DSField); n > 0 {
+		} else if n := w.accept(t, from, m, rest[:size], codec); n > 0 {
 			packets++
 			bytes += n
 		}
@@ -119,31 +163,54 @@ func (w *ingress) open(t *tables, m *encap.Received) {
 
 // accept decides about one datagram, and returns the size of its inner packet where
 // that goes on.
-func (w *ingress) accept(t *tables, from *peer, datagram []byte, ds uint8) (size int) {
-	p, sum, ok := t.codec.Decap(datagram)
-	h := &w.header
-	if !ok || !packet.ParseInto(p, h) || !plausible(sum, h) {
-		w.account.drop(Malformed, 1)
+func (w *ingress) accept(t *tables, from *peer, m *encap.Received, datagram []byte, codec encap.Codec) (size int) {
+	p, sum, kind := t.local.Station.Decap(codec, datagram)
+	if kind == encap.Control || kind == encap.Neighbour {
+		w.notes.put(from, m, codec, kind, p, datagram)
 		return 0
 	}
+	w.account.Received++
+	h := &w.header
+	if kind != encap.Packet || !packet.ParseInto(p, h) || !plausible(sum, h) {
+		w.account.drop(refusal(kind), 1)
+		return 0
+	}
+	partial := sum != encap.Checksum{}
 	if reason, ok := w.admit(t, from, h); !ok {
 		w.account.drop(reason, 1)
 		return 0
 	}
 	switch {
+	case from.Foreign && !partial && packet.Unfinished(p, h):
+		w.account.drop(Unsegmented, 1)
+		return 0
 	case len(p) > t.local.MTU:
 		w.account.drop(TooBig, 1)
 		return 0
-	case !packet.MergeECN(p, ds):
+	case !packet.MergeECN(p, m.DSField):
 		w.account.drop(Congestion, 1)
 		return 0
+	}
+	if t.local.ClampMSS {
+		packet.ClampMSS(p, h, from.MTU, partial)
 	}
 	if w.merged == mergeRound {
 		w.deliver()
 	}
-	w.merger.Add(p, h, sum != encap.Checksum{})
+	w.merger.Add(p, h, partial)
 	w.merged++
 	return len(p)
+}
+
+// refusal is why a datagram of such a kind goes no further.
+func refusal(kind encap.Kind) Reason {
+	switch kind {
+	case encap.WrongVNI:
+		return WrongVNI
+	case encap.WrongVTEP:
+		return WrongVTEP
+	}
+	return Malformed
 }
 
 // plausible says whether sum, if there is one, is that of the transport header: a

@@ -9,19 +9,30 @@ import (
  * one peer become a message, which is one send for the kernel.
  */
 
-// enqueue encapsulates a wire packet for owner. The DS field is copied to the outer
-// header: ECN by RFC 6040 section 4.1, normal mode; DSCP so that the underlay can
-// tell classes apart, while the inner one arrives as it was sent.
-func (w *egress) enqueue(owner *peer, p *packet.Packet) {
+// encapsulate queues p for owner; outer says that the outer packets may be fragmented on
+// their way.
+func (w *egress) encapsulate(owner *peer, p *packet.Packet, outer bool) {
+	if p.GSO == packet.NoGSO {
+		w.enqueue(owner, p, outer)
+		return
+	}
+	w.cut(owner, p, outer)
+}
+
+// enqueue queues a wire packet. The DS field is copied to the outer header: ECN by RFC 6040
+// section 4.1, normal mode; DSCP so that the underlay can tell classes apart, while the
+// inner one arrives as it was sent.
+func (w *egress) enqueue(owner *peer, p *packet.Packet, outer bool) {
+	w.account.Received++
 	h, size := &w.header, len(p.Data())
 	flow := h.FlowHash(p.Data())
 	sum := checksum(owner, p, h)
 	if p.CsumStart != 0 && sum == (encap.Checksum{}) {
 		packet.Complete(p)
 	}
-	start := owner.Codec.Encap(p.Buf, p.Start, sum)
+	start := owner.Tunnel.Encap(p.Buf, p.Start, sum)
 	datagram := p.Buf[start:]
-	m, _ := w.message(owner, flow, 1, len(datagram))
+	m, _ := w.message(owner, flow, 1, len(datagram), outer)
 	w.pieces = append(w.pieces, datagram)
 	w.grow(m, 1, len(datagram), size)
 }
@@ -29,25 +40,25 @@ func (w *egress) enqueue(owner *peer, p *packet.Packet) {
 // cut makes datagrams of the superpacket that the segmenter was given. One send
 // takes encap.MaxPayload bytes, which a full superpacket with its headers exceeds:
 // what does not fit goes with the next superpacket's.
-func (w *egress) cut(owner *peer, p *packet.Packet) {
+func (w *egress) cut(owner *peer, p *packet.Packet, outer bool) {
 	s, h := &w.segmenter, &w.header
 	flow := h.FlowHash(p.Data())
 	sum := checksum(owner, p, h)
-	shim := owner.Codec.Len(sum)
+	shim := owner.Tunnel.Len(sum)
 	size := shim + s.PacketLen()
+	w.account.Received += uint64(s.Len())
 
 	for i := 0; i < s.Len(); {
-		m, room := w.message(owner, flow, 2, size)
+		m, room := w.message(owner, flow, 2, size, outer)
 		n, inner, last := min(room, s.Len()-i), 0, 0
 		for range n {
 			head := w.headers[w.made:][:shim+s.HeaderLen()]
 			w.made += len(head)
 			payload := s.Put(head[shim:], i)
-			if shim > 0 {
-				owner.Codec.Encap(head, shim, sum)
-			} else {
-				s.Finish(head, payload)
+			if sum == (encap.Checksum{}) {
+				s.Finish(head[shim:], payload)
 			}
+			owner.Tunnel.Encap(head, shim, sum)
 			w.pieces = append(w.pieces, head, payload)
 			last = len(head) + len(payload)
 			inner += last - shim
@@ -60,9 +71,9 @@ func (w *egress) cut(owner *peer, p *packet.Packet) {
 // message is what the next datagrams go into, of size bytes and in so many pieces
 // each, and how many of them: the last message, where that is one send for the
 // kernel, since peer, source port and DS field are the same and none before is
-// shorter than another; or else a new one.
-func (w *egress) message(owner *peer, flow uint32, perSegment, size int) (m *encap.Message, room int) {
-	if last := len(w.msgs) - 1; last >= 0 && w.fates[last].peer == owner && !w.short {
+// shorter than another; or else a new one. What may be fragmented outside goes alone.
+func (w *egress) message(owner *peer, flow uint32, perSegment, size int, outer bool) (m *encap.Message, room int) {
+	if last := len(w.msgs) - 1; last >= 0 && w.fates[last].peer == owner && !w.short && !outer && !w.msgs[last].Fragment {
 		m = &w.msgs[last]
 		room = capacity(m.SegmentSize) - m.Segments
 		if size < m.SegmentSize {
@@ -76,9 +87,12 @@ func (w *egress) message(owner *peer, flow uint32, perSegment, size int) (m *enc
 	w.short, w.from = false, len(w.pieces)
 	w.fates = append(w.fates, fate{peer: owner})
 	w.msgs = append(w.msgs, encap.Message{
-		SegmentSize: size, PerSegment: perSegment, Addr: owner.Endpoint, DSField: w.header.DSField, Flow: flow,
+		SegmentSize: size, PerSegment: perSegment, Addr: owner.To, DSField: w.header.DSField, Flow: flow, Fragment: outer,
 	})
-	return &w.msgs[len(w.msgs)-1], capacity(size)
+	if room = capacity(size); outer {
+		room = 1
+	}
+	return &w.msgs[len(w.msgs)-1], room
 }
 
 // capacity is how many datagrams of that size one send takes.
@@ -97,7 +111,7 @@ func (w *egress) grow(m *encap.Message, n, last, inner int) {
 // where that is complete, or owner does not take it.
 func checksum(owner *peer, p *packet.Packet, h *packet.Header) encap.Checksum {
 	sum := encap.Checksum{Start: p.CsumStart, Field: p.CsumStart + p.CsumOffset}
-	if p.CsumStart == 0 || !owner.RCO || !plausible(sum, h) {
+	if p.CsumStart == 0 || !owner.RCO || !plausible(sum, h) || !owner.Tunnel.Takes(sum) {
 		return encap.Checksum{}
 	}
 	return sum

@@ -2,6 +2,7 @@ package dataplane_test
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"slices"
 	"testing"
@@ -16,20 +17,24 @@ import (
 	"github.com/weft-net/weft/encap"
 )
 
-const testMTU = 1460
+const (
+	testMTU = 1460
+	testVNI = 7
+)
 
 // node is an engine with both its ends in memory.
 type node struct {
 	*dataplane.Engine
 	device   *dataplanetest.Device
 	endpoint netip.AddrPort
+	features features
 	config   dataplane.Config
 }
 
-// newNode starts node number i: endpoint 198.51.100.i, block 10.244.i.0/24.
+// newNode starts node number i.
 func newNode(t testing.TB, network *dataplanetest.Network, i byte, peers ...byte) *node {
 	t.Helper()
-	n := features{offload.All, true}.makeNode(t, network, i, peers...)
+	n := features{can: offload.All, rco: true}.makeNode(t, network, i, peers...)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- n.Run(ctx) }()
@@ -44,8 +49,24 @@ func newNode(t testing.TB, network *dataplanetest.Network, i byte, peers ...byte
 
 // features are what nodes may differ in.
 type features struct {
-	can offload.Set // which superpackets the device takes
-	rco bool        // whether partial checksums are sent to peers
+	can   offload.Set // which superpackets the device takes
+	rco   bool        // whether partial checksums are sent to peers
+	codec encap.Codec // in which packets are sent to peers
+	six   bool        // whether they are sent over IPv6
+	mtu   int         // of the way to peers, bytes; 0 is testMTU
+	clamp bool
+}
+
+func (f features) String() string {
+	return fmt.Sprintf("merge=(%s),rco=%v,%s,six=%v,mtu=%d", f.can, f.rco, f.codec, f.six, f.way())
+}
+
+// way is the MTU of the way to peers.
+func (f features) way() int {
+	if f.mtu == 0 {
+		return testMTU
+	}
+	return f.mtu
 }
 
 // makeNode is newNode without the start.
@@ -54,33 +75,89 @@ func (f features) makeNode(t testing.TB, network *dataplanetest.Network, i byte,
 	n := &node{
 		device:   dataplanetest.NewDevice(t),
 		endpoint: endpoint(i),
+		features: f,
 		config: dataplane.Config{
-			PodCIDRs:  []netip.Prefix{block(i)},
-			Address:   block(i).Addr(),
-			Endpoints: []netip.Addr{endpoint(i).Addr()},
+			PodCIDRs:  []netip.Prefix{block(i), block6(i)},
+			Addresses: []netip.Addr{block(i).Addr(), block6(i).Addr()},
+			Endpoints: []netip.Addr{endpoint(i).Addr(), endpoint6(i).Addr()},
+			Station:   station(i),
 			MTU:       testMTU,
+			ClampMSS:  f.clamp,
 		},
 	}
 	for _, p := range peers {
-		n.config.Peers = append(n.config.Peers, dataplane.Peer{
-			ID: endpoint(p).String(), Endpoint: endpoint(p), PodCIDRs: []netip.Prefix{block(p)}, MTU: testMTU, Codec: encap.UDP, RCO: f.rco,
-		})
+		n.config.Peers = append(n.config.Peers, f.peer(i, p))
 	}
-	pairs := []dataplane.Pair{{Queue: n.device, Wire: strict{network.Listen(t, n.endpoint)}}}
-	n.Engine = dataplane.New(pairs, encap.UDP, f.can)
+	pairs := []dataplane.Pair{{Queue: n.device, Wire: strict{network.Listen(t, endpoint(i), endpoint6(i)), n}}}
+	n.Engine = dataplane.New(pairs, f.can)
 	if err := n.Apply(n.config); err != nil {
 		t.Fatal(err)
 	}
 	return n
 }
 
+// peer is node p as node i has it.
+func (f features) peer(i, p byte) dataplane.Peer {
+	return dataplane.Peer{
+		ID:        endpoint(p).String(),
+		Endpoints: []netip.Addr{endpoint(p).Addr(), endpoint6(p).Addr()},
+		PodCIDRs:  []netip.Prefix{block(p), block6(p)},
+		To:        f.to(p),
+		Tunnel:    encap.Tunnel{Codec: f.codec, VNI: testVNI, Local: station(i).MAC, Remote: station(p).MAC},
+		MTU:       f.way(),
+		RCO:       f.rco,
+	}
+}
+
+// to is where packets to node p go.
+func (f features) to(p byte) netip.AddrPort {
+	to := endpoint(p)
+	if f.six {
+		to = endpoint6(p)
+	}
+	if f.codec == encap.VXLAN {
+		to = vxlan(to)
+	}
+	return to
+}
+
+// Node i has the underlay addresses 198.51.100.i and 2001:db8:51::i, and the blocks
+// 10.244.i.0/24 and fd00:10:244:i::/64.
+
 func endpoint(i byte) netip.AddrPort {
 	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 51, 100, i}), 8285)
 }
 
-func block(i byte) netip.Prefix { return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 244, i, 0}), 24) }
+func endpoint6(i byte) netip.AddrPort {
+	return netip.AddrPortFrom(netip.AddrFrom16([16]byte{0: 0x20, 1: 0x01, 2: 0x0d, 3: 0xb8, 5: 0x51, 15: i}), 8285)
+}
+
+// vxlan is the port of VXLAN at the same address.
+func vxlan(endpoint netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(endpoint.Addr(), dataplanetest.VXLANPort)
+}
+
+func station(i byte) encap.Station {
+	return encap.Station{VNI: testVNI, MAC: encap.MAC{2, 0, 0, 0, 0, i}}
+}
+
+func block(i byte) netip.Prefix { return netip.PrefixFrom(pod(i, 0), 24) }
+
+func block6(i byte) netip.Prefix { return netip.PrefixFrom(pod6(i, 0), 64) }
 
 func pod(node, host byte) netip.Addr { return netip.AddrFrom4([4]byte{10, 244, node, host}) }
+
+func pod6(node, host byte) netip.Addr {
+	return netip.AddrFrom16([16]byte{0: 0xfd, 3: 0x10, 4: 0x02, 5: 0x44, 7: node, 15: host})
+}
+
+// owner is the node whose pod has addr.
+func owner(addr netip.Addr) byte {
+	if addr.Is4() {
+		return addr.As4()[2]
+	}
+	return addr.As16()[7]
+}
 
 // udpPacket makes an IPv4 UDP packet of size bytes in all.
 func udpPacket(t testing.TB, src, dst netip.Addr, tos uint8, size int) []byte {

@@ -14,18 +14,21 @@ import (
 
 // strict is a wire that holds the engine to what encap.Message asks for, which the
 // kernel would not notice, or not say.
-type strict struct{ *dataplanetest.Wire }
+type strict struct {
+	*dataplanetest.Wire
+	node *node // whose it is
+}
 
 func (w strict) Send(msgs []encap.Message) (sent int, err error) {
 	for i := range msgs {
-		if err := check(&msgs[i]); err != nil {
+		if err := w.node.check(&msgs[i]); err != nil {
 			panic(fmt.Sprintf("message %d of %d: %v", i, len(msgs), err))
 		}
 	}
 	return w.Wire.Send(msgs)
 }
 
-func check(m *encap.Message) error {
+func (n *node) check(m *encap.Message) error {
 	total := 0
 	for _, p := range m.Pieces {
 		total += len(p)
@@ -37,22 +40,38 @@ func check(m *encap.Message) error {
 		return fmt.Errorf("%d pieces for %d segments of %d", len(m.Pieces), m.Segments, m.PerSegment)
 	case total > encap.MaxPayload:
 		return fmt.Errorf("%d bytes", total)
+	case m.Fragment && m.Segments > 1:
+		return fmt.Errorf("%d segments that may be fragmented", m.Segments)
 	}
 	for s := range m.Segments {
-		datagram := bytes.Join(m.Pieces[s*m.PerSegment:][:m.PerSegment], nil)
-		inner, _, ok := encap.UDP.Decap(datagram)
-		var h packet.Header
-		if !ok || !packet.ParseInto(inner, &h) {
-			return fmt.Errorf("datagram %d is %x", s, datagram)
+		if err := n.checkDatagram(m, bytes.Join(m.Pieces[s*m.PerSegment:][:m.PerSegment], nil)); err != nil {
+			return fmt.Errorf("datagram %d: %w", s, err)
 		}
-		switch node := h.Dst.As4()[2]; {
-		case m.Addr != endpoint(node):
-			return fmt.Errorf("datagram %d, for node %d, goes to %s", s, node, m.Addr)
-		case m.DSField != h.DSField:
-			return fmt.Errorf("datagram %d, of DS field %#x, leaves with %#x", s, h.DSField, m.DSField)
-		case !encap.SamePort(m.Flow, h.FlowHash(inner)):
-			return fmt.Errorf("datagram %d leaves from another flow's port", s)
-		}
+	}
+	return nil
+}
+
+func (n *node) checkDatagram(m *encap.Message, datagram []byte) error {
+	to := m.Addr.Addr().As16()
+	far := station(to[15])
+	inner, _, kind := far.Decap(n.features.codec, datagram)
+	var h packet.Header
+	if kind != encap.Packet || !packet.ParseInto(inner, &h) {
+		return fmt.Errorf("%x", datagram)
+	}
+	if local := n.config.Station.MAC; n.features.codec == encap.VXLAN && encap.MAC(datagram[14:]) != local {
+		return fmt.Errorf("from VTEP %s, want %s", encap.MAC(datagram[14:]), local)
+	}
+	narrow := m.SegmentSize-len(datagram)+len(inner) > n.features.way() // a superpacket's last segment goes with the others
+	switch {
+	case m.Addr != n.features.to(owner(h.Dst)):
+		return fmt.Errorf("for node %d, goes to %s", owner(h.Dst), m.Addr)
+	case m.DSField != h.DSField:
+		return fmt.Errorf("of DS field %#x, leaves with %#x", h.DSField, m.DSField)
+	case m.Fragment != narrow || narrow && (h.Src.Is4() || len(inner) > 1280):
+		return fmt.Errorf("of %d bytes on a way of %d, from %s, may be fragmented: %v", len(inner), n.features.way(), h.Src, m.Fragment)
+	case !h.Fragment && !encap.SamePort(m.Flow, h.FlowHash(inner)):
+		return fmt.Errorf("leaves from another flow's port") // fragments: TestFragmentsKeepTheirPlace
 	}
 	return nil
 }
@@ -61,7 +80,7 @@ func check(m *encap.Message) error {
 func TestPeersAreKeptApart(t *testing.T) {
 	network := dataplanetest.NewNetwork()
 	far := [2]*dataplanetest.Wire{network.Listen(t, endpoint(2)), network.Listen(t, endpoint(3))}
-	a := features{offload.All, true}.makeNode(t, network, 1, 2, 3)
+	a := features{can: offload.All, rco: true}.makeNode(t, network, 1, 2, 3)
 	x := duplex{nodes: [2]*node{a, features{}.makeNode(t, network, 4)}}
 	x.open(t)
 	const each = 200
@@ -81,7 +100,7 @@ func TestPeersAreKeptApart(t *testing.T) {
 // As many segments as there can be in one read of the device, and in one turn on the
 // other side: more than what a worker has room for at once.
 func TestManySegmentsAtOnce(t *testing.T) {
-	x := newDuplex(t, features{offload.All, true}, features{offload.All, true})
+	x := newDuplex(t, features{can: offload.All, rco: true}, features{can: offload.All, rco: true})
 	f := flow{src: pod(1, 1), dst: pod(2, 1), protocol: packet.ProtocolTCP, srcPort: 1, dstPort: 2, options: make([]byte, 40)}
 	var many []packet.Packet
 	for range 60 {

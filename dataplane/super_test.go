@@ -3,6 +3,8 @@ package dataplane_test
 import (
 	"bytes"
 	"fmt"
+	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -12,6 +14,7 @@ import (
 	"github.com/weft-net/weft/dataplane/offload"
 	"github.com/weft-net/weft/dataplane/packet"
 	"github.com/weft-net/weft/dataplane/packet/reference"
+	"github.com/weft-net/weft/encap"
 )
 
 // duplex is nodes 1 and 2, each the other's only peer, and all that shall have
@@ -64,28 +67,83 @@ func (x *duplex) run(t testing.TB) {
 	}
 }
 
-// judge says what shall become of p that node from reads: the wire packets that
-// arrive at node to, or else how many are dropped, and why.
-func judge(p packet.Packet, from, to byte) (arrive [][]byte, dropped int, why dataplane.Reason) {
+// judge says what shall become of p that n reads: the wire packets that arrive at
+// node to, or else how many are dropped, and why.
+func (n *node) judge(p packet.Packet, to byte) (arrive [][]byte, dropped int, why dataplane.Reason) {
 	var h packet.Header
 	if !packet.ParseInto(p.Data(), &h) || !p.Check(&h) {
 		return nil, 1, dataplane.Malformed
 	}
+	var from byte = n.endpoint.Addr().As4()[3]
 	wire := reference.Segment(p)
 	count := len(wire)
-	switch ours := block(from).Contains(h.Src) || h.Src == endpoint(from).Addr(); {
-	case count > packet.MaxSegments, count > 1 && len(wire[0])-p.SegmentSize > 256:
+	own := n.config.Endpoints
+	switch ours := isIn(from, h.Src) || h.Src == own[0] || h.Src == own[1]; {
+	case count > packet.MaxSegments, p.GSO != packet.NoGSO && headerLen(p) > 256:
 		return nil, count, dataplane.Malformed
 	case !ours:
 		return nil, count, dataplane.Spoofed
-	case block(from).Contains(h.Dst):
+	case isIn(from, h.Dst):
 		return nil, count, dataplane.NotOurs
-	case !block(to).Contains(h.Dst):
+	case !isIn(to, h.Dst):
 		return nil, count, dataplane.NoRoute
-	case len(wire[0]) > testMTU:
-		return nil, count, dataplane.TooBig
+	}
+	if way := n.features.way(); len(wire[0]) > way {
+		if wire = narrow(p, wire, way); len(wire) == 0 {
+			return nil, count, dataplane.TooBig
+		}
 	}
 	return wire, 0, 0
+}
+
+func isIn(node byte, addr netip.Addr) bool {
+	return block(node).Contains(addr) || block6(node).Contains(addr)
+}
+
+// headerLen is the length of IP and transport header.
+func headerLen(p packet.Packet) int {
+	l := reference.Read(p.Data())
+	if l.Protocol == packet.ProtocolUDP {
+		return l.Transport + 8
+	}
+	return l.Transport + int(p.Data()[l.Transport+12]>>4)*4
+}
+
+// narrow is what arrives of p by a way that takes mtu bytes, less than the first of
+// its wire packets has: nothing where it is too big.
+func narrow(p packet.Packet, wire [][]byte, mtu int) (arrive [][]byte) {
+	if p.GSO != packet.NoGSO {
+		if limited, ok := reference.Limit(p, mtu); ok {
+			return reference.Segment(limited)
+		}
+	} else if limited, ok := reference.Lone(p, mtu); ok && headerLen(limited) <= 256 {
+		return reference.Segment(limited)
+	}
+	if p.Data()[0]>>4 == 6 {
+		if len(wire[0]) <= 1280 {
+			return wire // in fragments of the underlay
+		}
+		return nil
+	}
+	first := reference.Fragment(wire[0], mtu)
+	if len(first)*len(wire) > packet.MaxSegments {
+		return nil
+	}
+	if l := reference.Read(wire[0]); p.GSO != packet.NoGSO && (mtu-l.Transport)/8*8 < headerLen(p)-l.Transport {
+		return nil // a fragment has not all of the transport header
+	}
+	for _, w := range wire {
+		if len(w) <= mtu {
+			arrive = append(arrive, w)
+			continue
+		}
+		fragments := reference.Fragment(w, mtu)
+		if fragments == nil {
+			return nil
+		}
+		arrive = append(arrive, fragments...)
+	}
+	return arrive
 }
 
 // exchange has node 1 read the first packets and node 2 the second, and checks that
@@ -97,7 +155,7 @@ func (x *duplex) exchange(t testing.TB, packets ...[]packet.Packet) {
 	for i, ps := range packets {
 		for _, p := range ps {
 			x.nodes[i].device.SendSuper(p)
-			wire, dropped, why := judge(p, byte(1+i), byte(2-i))
+			wire, dropped, why := x.nodes[i].judge(p, byte(2-i))
 			arrive[1-i] = append(arrive[1-i], wire...)
 			x.want[i].expect(&x.want[1-i], wire, dropped, why)
 		}
@@ -137,7 +195,11 @@ func (x *duplex) compare(t testing.TB, n *node, want [][]byte) {
 	var got [][]byte
 	for range n.device.Waiting() {
 		p := n.device.Receive(t)
-		if src := n.config.Address.As4(); !bytes.Equal(p[12:16], src[:]) {
+		var h packet.Header
+		if !packet.ParseInto(p, &h) {
+			t.Fatalf("%s got %x", n.endpoint, p)
+		}
+		if !slices.Contains(n.config.Addresses, h.Src) {
 			got = append(got, p)
 		}
 	}
@@ -154,7 +216,7 @@ func (x *duplex) compare(t testing.TB, n *node, want [][]byte) {
 // atomic is p without the identification where that means nothing, RFC 6864
 // section 4.1: merged packets may get another.
 func atomic(p []byte) []byte {
-	if p[6]&0x40 == 0 {
+	if p[0]>>4 == 6 || p[6]&0x40 == 0 {
 		return p
 	}
 	p = bytes.Clone(p)
@@ -164,35 +226,46 @@ func atomic(p []byte) []byte {
 }
 
 // Superpackets and small packets arrive as the wire packets that they stand for,
-// whatever the two nodes leave to the kernel and to each other.
+// whatever the two nodes leave to the kernel and to each other, by whatever codec each
+// of them sends, and however narrow the way.
 func TestSuperpacketsArrive(t *testing.T) {
 	seen := dataplane.Account{}
-	for i, can := range []offload.Set{offload.All, 0, offload.Of(offload.TSO), offload.Of(offload.USO)} {
-		for j, rco := range [][2]bool{{true, true}, {true, false}, {false, false}} {
-			t.Run(fmt.Sprintf("merge=(%s),rco=%v", can, rco), func(t *testing.T) {
-				x := newDuplex(t, features{can, rco[0]}, features{can, rco[1]})
-				d := randomDice(uint64(3*i+j), 20_000)
-				x.exchange(t, d.packets(150, 1, 2), d.packets(150, 2, 1))
-
-				n := x.nodes[1]
-				delivered, answers := x.want[1].in.Forwarded, n.Stats().ICMPSent
-				if groups := uint64(n.device.Groups()) - answers; can == 0 && groups != delivered || can == offload.All && groups > delivered/2 {
-					t.Errorf("%d packets were written in %d groups", delivered, groups)
-				}
-				for _, w := range x.want {
-					seen.Forwarded += w.out.Forwarded
-					for r, n := range w.out.Drops {
-						seen.Drops[r] += n
+	groups, packets := map[offload.Set]uint64{}, map[offload.Set]uint64{}
+	round := 0
+	for _, can := range []offload.Set{offload.All, 0, offload.Of(offload.TSO), offload.Of(offload.USO)} {
+		for _, rco := range [][2]bool{{true, true}, {true, false}, {false, false}} {
+			for _, codec := range [][2]encap.Codec{{encap.UDP, encap.UDP}, {encap.VXLAN, encap.VXLAN}, {encap.VXLAN, encap.UDP}} {
+				a := features{can: can, rco: rco[0], codec: codec[0], six: round%2 == 1, mtu: []int{0, 1400, 1240, 576, 1000}[round%5]}
+				b := features{can: can, rco: rco[1], codec: codec[1], six: round%4 > 1}
+				round++
+				t.Run(fmt.Sprint(a, "+", b), func(t *testing.T) {
+					x := newDuplex(t, a, b)
+					d := randomDice(uint64(round), 20_000)
+					x.exchange(t, d.packets(150, 1, 2), d.packets(150, 2, 1))
+					for i, n := range x.nodes {
+						delivered, written := x.want[i].in.Forwarded, uint64(n.device.Groups())-n.Stats().ICMPSent
+						groups[can] += written
+						packets[can] += delivered
+						if can == 0 && written != delivered {
+							t.Errorf("node %d: %d packets were written in %d groups", i+1, delivered, written)
+						}
+						seen.Forwarded += x.want[i].out.Forwarded
+						for r, n := range x.want[i].out.Drops {
+							seen.Drops[r] += n
+						}
 					}
-				}
-			})
+				})
+			}
 		}
 	}
-	t.Logf("forwarded %d, dropped %v", seen.Forwarded, drops(seen))
+	t.Logf("forwarded %d, dropped %v, in groups %v", seen.Forwarded, drops(seen), groups)
 	for _, r := range []dataplane.Reason{dataplane.Malformed, dataplane.Spoofed, dataplane.NotOurs, dataplane.NoRoute, dataplane.TooBig} {
 		if seen.Drops[r] == 0 {
 			t.Errorf("none of the packets was %s", r)
 		}
+	}
+	if groups[offload.All] > packets[offload.All]/2 {
+		t.Errorf("%d packets were written in %d groups", packets[offload.All], groups[offload.All])
 	}
 }
 
@@ -200,12 +273,23 @@ func TestSuperpacketsArrive(t *testing.T) {
 // the other side as the reference cuts it, and all the others are accounted for.
 func FuzzEngine(f *testing.F) {
 	// Short ones: to make one of n bytes smaller takes a fuzzer n squared attempts.
-	for seed := range uint64(40) {
+	for seed := range uint64(80) {
 		f.Add([]byte(randomDice(seed, 40)))
 	}
-	x := newDuplex(f, features{offload.All, true}, features{offload.All, false})
+	var worlds []*duplex
+	for _, c := range [][2]features{
+		{{rco: true}, {}},
+		{{codec: encap.VXLAN, rco: true, mtu: 1240, six: true}, {mtu: 1300}},
+		{{mtu: 576}, {codec: encap.VXLAN, mtu: 1280}},
+		{{codec: encap.VXLAN}, {codec: encap.VXLAN, rco: true, mtu: 100}},
+		{{rco: true, mtu: 1400, six: true}, {rco: true, six: true}},
+	} {
+		c[0].can, c[1].can = offload.All, offload.All
+		worlds = append(worlds, newDuplex(f, c[0], c[1]))
+	}
 	f.Fuzz(func(t *testing.T, decisions []byte) {
 		d := dice(decisions)
+		x := worlds[d.roll(len(worlds))]
 		there, back := d.packets(4, 1, 2), d.packets(1, 2, 1)
 		for i := range there {
 			d.corrupt(&there[i])
@@ -235,8 +319,10 @@ func (d *dice) corrupt(p *packet.Packet) {
 		return
 	}
 	// Else hardly anything would get past the header's checksum.
+	if len(p.Buf) >= 40 && p.Buf[0]>>4 == 6 && d.oneIn(2) {
+		resize(p.Buf)
+	}
 	if len(p.Buf) >= 20 && p.Buf[0]>>4 == 4 && p.Buf[0]&15 >= 5 && len(p.Buf) >= int(p.Buf[0]&15)*4 && d.oneIn(2) {
-		p.Buf[2], p.Buf[3] = byte(len(p.Buf)>>8), byte(len(p.Buf))
-		reference.HeaderChecksum(p.Buf)
+		resize(p.Buf)
 	}
 }

@@ -32,6 +32,8 @@ type replay struct {
 func (r *replay) FD() int   { return -1 }
 func (r *replay) Full() int { return -1 }
 
+func (r *replay) Receivers() []encap.Receiver { return []encap.Receiver{{FD: -1, Codec: encap.UDP}} }
+
 func (r *replay) Read(arena []byte, pkts []packet.Packet) (n int, err error) {
 	for n < min(r.packets, len(pkts)) && len(arena) >= device.Headroom+len(r.packet.Buf) {
 		p := &pkts[n]
@@ -53,7 +55,7 @@ func (r *replay) Write(groups []packet.Group) (int, error) {
 }
 
 // Recv gives messages of 20 datagrams.
-func (r *replay) Recv(msgs []encap.Received) (int, error) {
+func (r *replay) Recv(_ int, msgs []encap.Received) (int, error) {
 	for i := range msgs {
 		m := &msgs[i]
 		m.N, m.Addr, m.SegmentSize = 0, r.from, len(r.packet.Buf)
@@ -105,10 +107,10 @@ func newReplay(tb testing.TB, in bool, segments int) (*worker, *replay) {
 		r.packets = 3
 	}
 
-	e := New([]Pair{{r, r}}, encap.UDP, offload.All)
+	e := New([]Pair{{r, r}}, offload.All)
 	err := e.Apply(Config{
-		PodCIDRs: []netip.Prefix{here}, Address: here.Addr(), MTU: 1472,
-		Peers: []Peer{{ID: "b", Endpoint: r.from, PodCIDRs: []netip.Prefix{there}, MTU: 1472, Codec: encap.UDP, RCO: true}},
+		PodCIDRs: []netip.Prefix{here}, Addresses: []netip.Addr{here.Addr()}, MTU: 1472,
+		Peers: []Peer{{ID: "b", Endpoints: []netip.Addr{r.from.Addr()}, To: r.from, PodCIDRs: []netip.Prefix{there}, MTU: 1472, RCO: true}},
 	})
 	if err != nil {
 		tb.Fatal(err)
@@ -298,7 +300,7 @@ func TestFullSocketHoldsTheBatch(t *testing.T) {
 // A node without a block sends nothing.
 func TestFencedWithoutConfiguration(t *testing.T) {
 	_, r := newReplay(t, false, 46)
-	w := New([]Pair{{r, r}}, encap.UDP, 0).workers[0]
+	w := New([]Pair{{r, r}}, 0).workers[0]
 	if err := w.open(); err != nil {
 		t.Fatal(err)
 	}
@@ -353,10 +355,10 @@ func TestSuperpacketWithEndlessHeaders(t *testing.T) {
 	prefix := netip.MustParsePrefix("2001:db8::/64")
 	c := w.egress.tables.Load().local
 	c.PodCIDRs = []netip.Prefix{prefix}
-	c.Peers = []Peer{{ID: "b", Endpoint: r.from, PodCIDRs: []netip.Prefix{there}, MTU: 1 << 16, Codec: encap.UDP}}
+	c.Peers = []Peer{{ID: "b", Endpoints: []netip.Addr{r.from.Addr()}, To: r.from, PodCIDRs: []netip.Prefix{there}, MTU: 1 << 16}}
 	other := netip.MustParsePrefix("2001:db8:1::/64")
 	c.Peers[0].PodCIDRs = []netip.Prefix{other}
-	tables, err := compile(c, encap.UDP, 1, map[string]*link{})
+	tables, err := compile(c, 1, map[string]*link{})
 	if err != nil {
 		t.Fatal(err)
 	}

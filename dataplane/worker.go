@@ -42,7 +42,7 @@ type worker struct {
 func newWorker(e *Engine, index, of int, p Pair, can offload.Set) *worker {
 	w := &worker{queue: p.Queue, wire: p.Wire}
 	w.egress.init(&e.tables, index, of, p)
-	w.ingress.init(&e.tables, index, p, can)
+	w.ingress.init(e, index, p, can)
 	return w
 }
 
@@ -53,7 +53,11 @@ func (w *worker) open() (err error) {
 	}
 	w.egress.carve(w.arena)
 	w.ingress.carve(w.arena)
-	w.poller, err = poll.New()
+	var sockets []int
+	for _, r := range w.wire.Receivers() {
+		sockets = append(sockets, r.FD)
+	}
+	w.poller, err = poll.New(w.queue.FD(), sockets)
 	return err
 }
 
@@ -106,10 +110,17 @@ func (w *worker) run() error {
 // sleep waits for work. While the underlay has no room for what was read, the
 // TUN is left alone: its queue fills, and what it cannot hold is the kernel's to drop.
 func (w *worker) sleep() error {
+	full := -1
 	if w.egress.stuck() {
-		return w.poller.Wait(-1, w.wire.FD(), w.wire.Full(), false)
+		full = w.wire.Full()
 	}
-	return w.poller.Wait(w.queue.FD(), w.wire.FD(), -1, w.converses())
+	if err := w.poller.Wait(full, full < 0 && w.converses()); err != nil {
+		return err
+	}
+	for i := range w.ingress.receivers {
+		w.ingress.receivers[i].ready = w.poller.Ready(i)
+	}
+	return nil
 }
 
 const (

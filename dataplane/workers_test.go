@@ -10,7 +10,6 @@ import (
 	"github.com/weft-net/weft/dataplane"
 	"github.com/weft-net/weft/dataplane/dataplanetest"
 	"github.com/weft-net/weft/dataplane/offload"
-	"github.com/weft-net/weft/encap"
 )
 
 // Three workers run at once, while the configuration is applied again and again: the
@@ -19,16 +18,16 @@ func TestWorkersAddUp(t *testing.T) {
 	const workers, rounds = 3, 40
 	network := dataplanetest.NewNetwork()
 	far := newNode(t, network, 2, 1)
-	n := features{offload.All, true}.makeNode(t, dataplanetest.NewNetwork(), 1, 2) // for its configuration
+	n := features{can: offload.All, rco: true}.makeNode(t, dataplanetest.NewNetwork(), 1, 2) // for its configuration
 	var devices []*dataplanetest.Device
 
 	var pairs []dataplane.Pair
 	for i := range uint16(workers) {
 		devices = append(devices, dataplanetest.NewDevice(t))
 		wire := network.Listen(t, netip.AddrPortFrom(n.endpoint.Addr(), n.endpoint.Port()+i))
-		pairs = append(pairs, dataplane.Pair{Queue: devices[i], Wire: strict{wire}})
+		pairs = append(pairs, dataplane.Pair{Queue: devices[i], Wire: strict{wire, n}})
 	}
-	n.Engine = dataplane.New(pairs, encap.UDP, offload.All)
+	n.Engine = dataplane.New(pairs, offload.All)
 	if err := n.Apply(n.config); err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +50,7 @@ func TestWorkersAddUp(t *testing.T) {
 		for i, d := range devices {
 			dice := randomDice(uint64(round*workers+i), 1000)
 			for _, p := range dice.packets(5, 1, 2) {
-				arrive, dropped, _ := judge(p, 1, 2)
+				arrive, dropped, _ := n.judge(p, 2)
 				lost += uint64(dropped)
 				want.TxPackets += uint64(len(arrive))
 				for _, a := range arrive {

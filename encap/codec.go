@@ -2,8 +2,9 @@
 // packet in an encapsulation header and take it off again, and the data port,
 // whose UDP sockets send and receive the result in batches.
 //
-// A codec is one file with its overhead and its two functions, and in codec.go a
-// constant, a line in facts, and a case in Len, Encap and Decap.
+// A codec is one file with its overhead and its functions, and in codec.go a
+// constant and a line in facts, in tunnel.go and station.go a case wherever a
+// codec is told from another.
 //
 // The package builds on 64-bit Linux only.
 package encap
@@ -18,19 +19,30 @@ const (
 	// With a remote checksum it is GUE variant 0.
 	UDP Codec = iota
 
+	// VXLAN is an Ethernet frame behind a VXLAN header (RFC 7348), as Linux speaks
+	// it too. A remote checksum is that of draft-herbert-vxlan-rco.
+	VXLAN
+
 	codecs
 )
 
 // The facts of each codec. Immutable.
 var facts = [codecs]struct {
 	name     string
-	overhead int // bytes between the outer UDP header and the inner packet, at the most
+	overhead int    // bytes between the outer UDP header and the inner packet, at the most
+	control  int    // bytes between the outer UDP header and a control message
+	key      string // of the configuration, for the port
+	holder   string // who else is likely to hold the port
 }{
-	UDP: {name: "udp", overhead: udpOverhead},
+	UDP: {name: "udp", overhead: udpOverhead, control: gueControlLen, key: "dataPort"},
+	VXLAN: {
+		name: "vxlan", overhead: vxlanOverhead, control: vxlanOverhead, key: "vxlanPort",
+		holder: " or the kernel VXLAN device, as flannel's or Docker's (`ip -d link show type vxlan`),",
+	},
 }
 
-// Headroom is how many bytes Encap may need in front of a packet.
-const Headroom = max(udpOverhead)
+// Headroom is how many bytes Encap may need in front of a packet, with any codec.
+const Headroom = max(udpOverhead, vxlanOverhead)
 
 // Checksum leaves the transport checksum of an inner packet to the far side
 // (remote checksum offload): the field at Field holds the sum of the pseudo header
@@ -39,6 +51,25 @@ const Headroom = max(udpOverhead)
 // is none: the packet's own is complete.
 type Checksum struct{ Start, Field int }
 
+// Codecs is all there are. The slice is the caller's own.
+func Codecs() []Codec {
+	all := make([]Codec, codecs)
+	for c := range codecs {
+		all[c] = c
+	}
+	return all
+}
+
+// ParseCodec finds a codec by its name.
+func ParseCodec(name string) (c Codec, ok bool) {
+	for c := range codecs {
+		if c.String() == name {
+			return c, true
+		}
+	}
+	return 0, false
+}
+
 // String is the codec's name, as configuration and records spell it.
 func (c Codec) String() string { return facts[c].name }
 
@@ -46,36 +77,6 @@ func (c Codec) String() string { return facts[c].name }
 // UDP header and the inner packet.
 func (c Codec) Overhead() int { return facts[c].overhead }
 
-// Len is how many bytes Encap writes.
-func (c Codec) Len(sum Checksum) int {
-	switch c {
-	case UDP:
-		return lenUDP(sum)
-	}
-	panic("encap: no such codec")
-}
-
-// Encap writes the encapsulation header in front of the inner packet that starts
-// at buf[at], and returns where the datagram now starts. There must be room for
-// Len(sum) bytes. Of the packet itself the first byte is read and none written,
-// therefore buf may end anywhere behind that.
-func (c Codec) Encap(buf []byte, at int, sum Checksum) (start int) {
-	switch c {
-	case UDP:
-		return encapUDP(buf, at, sum)
-	}
-	panic("encap: no such codec")
-}
-
-// Decap checks the encapsulation header of datagram and returns the inner packet,
-// which is the rest of datagram, and the checksum that is left to this side. ok is
-// false where the header is none that this codec understands. A checksum lies
-// within the packet; whether it is that of a transport header is for the caller to
-// check, since of the packet only the first byte is looked at.
-func (c Codec) Decap(datagram []byte) (inner []byte, sum Checksum, ok bool) {
-	switch c {
-	case UDP:
-		return decapUDP(datagram)
-	}
-	panic("encap: no such codec")
-}
+// ControlOverhead is the number of bytes that the codec adds between the outer UDP
+// header and a control message.
+func (c Codec) ControlOverhead() int { return facts[c].control }

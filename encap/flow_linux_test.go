@@ -17,7 +17,7 @@ func sourceOf(t *testing.T, s, to *Socket, flow uint32) uint16 {
 	m.Flow = flow
 	send(t, s, []Message{m})
 	got := receive(t, to, 1)
-	if len(got) != 1 || got[0].from.Addr() != s.port.Addr().Addr() {
+	if len(got) != 1 || got[0].from.Addr() != addrOf(s.port).Addr() {
 		t.Fatalf("received %v", got)
 	}
 	return got[0].from.Port()
@@ -39,8 +39,8 @@ func TestSourcePortDependsOnTheFlowAlone(t *testing.T) {
 				ports = append(ports, first)
 			}
 		}
-		if len(ports) != sourcePorts || slices.Contains(ports, p.Addr().Port()) {
-			t.Errorf("100 flows leave from ports %v; the data port is %d", ports, p.Addr().Port())
+		if len(ports) != sourcePorts || slices.Contains(ports, addrOf(p).Port()) {
+			t.Errorf("100 flows leave from ports %v; the data port is %d", ports, addrOf(p).Port())
 		}
 	}
 }
@@ -85,13 +85,13 @@ func receiveAll(t *testing.T, p *Port, n int, worker map[netip.AddrPort]int) {
 	for n > 0 {
 		var fds []int
 		for _, s := range p.Sockets() {
-			fds = append(fds, s.FD())
+			fds = append(fds, s.Receivers()[0].FD)
 		}
 		if !poll(t, unix.POLLIN, fds...) {
 			return
 		}
 		for i, s := range p.Sockets() {
-			got, err := s.Recv(msgs)
+			got, err := s.Recv(0, msgs)
 			if err != nil {
 				t.Fatal(err)
 			}

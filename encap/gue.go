@@ -13,14 +13,25 @@ import "encoding/binary"
 //	bytes  4-7   private flags: GUE_PFLAG_REMCSUM
 //	bytes  8-9   where the checksum's coverage starts
 //	bytes 10-11  where the checksum's field is; both from the end of this header
-const gueLen = 12
-
+//
+// A control message has the first word alone: version 0, control 1, length 0, then
+// the control type, then no flags.
 const (
-	gueIPv4 = 0x02_04_0001 // the first word: an IPv4 packet inside (IPPROTO_IPIP)
+	gueLen        = 12
+	gueControlLen = 4
+)
+
+// The first word.
+const (
+	gueIPv4 = 0x02_04_0001 // an IPv4 packet inside (IPPROTO_IPIP)
 	gueIPv6 = 0x02_29_0001 // IPPROTO_IPV6
 
-	gueRemoteChecksum = 0x8000_0000 // the second word
+	// A control message of type 255. The draft assigns no number to such a message
+	// as weft's, and this one to experiments.
+	gueControl = 0x20_ff_0000
 )
+
+const gueRemoteChecksum = 0x8000_0000 // the second word
 
 func encapGUE(buf []byte, at int, sum Checksum) (start int) {
 	word := uint32(gueIPv4)
@@ -35,11 +46,16 @@ func encapGUE(buf []byte, at int, sum Checksum) (start int) {
 	return at - gueLen
 }
 
-// decapGUE takes nothing but the header that encapGUE makes: options that would
-// need an answer, and control messages, are not spoken here.
-func decapGUE(datagram []byte) (inner []byte, sum Checksum, ok bool) {
+func appendGUEControl(dst []byte) []byte { return binary.BigEndian.AppendUint32(dst, gueControl) }
+
+// decapGUE takes nothing but the two headers that are made here: options that would
+// need an answer, and other control messages, are not spoken.
+func decapGUE(datagram []byte) (inner []byte, sum Checksum, kind Kind) {
+	if len(datagram) >= gueControlLen && binary.BigEndian.Uint32(datagram) == gueControl {
+		return datagram[gueControlLen:], Checksum{}, Control
+	}
 	if len(datagram) <= gueLen {
-		return nil, Checksum{}, false
+		return nil, Checksum{}, Malformed
 	}
 	inner = datagram[gueLen:]
 	var word uint32
@@ -50,12 +66,12 @@ func decapGUE(datagram []byte) (inner []byte, sum Checksum, ok bool) {
 		word = gueIPv6
 	}
 	if word == 0 || binary.BigEndian.Uint32(datagram) != word || binary.BigEndian.Uint32(datagram[4:]) != gueRemoteChecksum {
-		return nil, Checksum{}, false
+		return nil, Checksum{}, Malformed
 	}
 	sum.Start = int(binary.BigEndian.Uint16(datagram[8:]))
 	sum.Field = int(binary.BigEndian.Uint16(datagram[10:]))
-	if sum.Start == 0 || sum.Start > sum.Field || sum.Field+2 > len(inner) {
-		return nil, Checksum{}, false
+	if !sum.within(len(inner)) {
+		return nil, Checksum{}, Malformed
 	}
-	return inner, sum, true
+	return inner, sum, Packet
 }

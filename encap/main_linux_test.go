@@ -27,12 +27,28 @@ const fuse = 30 * time.Second
 // listen opens a data port on a free port of addr, for the length of the test.
 func listen(t *testing.T, addr string, workers int, want offload.Set) *Port {
 	t.Helper()
-	p, err := Listen(netip.AddrPortFrom(netip.MustParseAddr(addr), 0), workers, want)
+	return listenAs(t, config(netip.AddrPortFrom(netip.MustParseAddr(addr), 0), workers, want))
+}
+
+func listenAs(t *testing.T, c ListenConfig) *Port {
+	t.Helper()
+	p, err := Listen(c)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { p.Close() })
 	return p
+}
+
+// config is that of a port for plain UDP alone.
+func config(addr netip.AddrPort, workers int, want offload.Set) ListenConfig {
+	return ListenConfig{Addrs: []netip.Addr{addr.Addr()}, Ports: map[Codec]uint16{UDP: addr.Port()}, Workers: workers, Want: want}
+}
+
+// addrOf is where p receives plain UDP, at its first address.
+func addrOf(p *Port) netip.AddrPort {
+	number, _ := p.Number(UDP)
+	return netip.AddrPortFrom(p.Addrs()[0], number)
 }
 
 // pair is two data ports on addr, and the one worker of each.
@@ -89,19 +105,25 @@ type datagram struct {
 	with  int // how many arrived at once with it
 }
 
-// receive receives n datagrams, in as few calls as it takes.
+// receive receives n datagrams where there is one receiver.
 func receive(t *testing.T, s *Socket, n int) (all []datagram) {
+	t.Helper()
+	return receiveAt(t, s, 0, n)
+}
+
+// receiveAt receives n datagrams at one receiver, in as few calls as it takes.
+func receiveAt(t *testing.T, s *Socket, receiver, n int) (all []datagram) {
 	t.Helper()
 	msgs := make([]Received, 16)
 	for i := range msgs {
 		msgs[i].Buf = make([]byte, MaxDatagram)
 	}
 	for len(all) < n {
-		if !poll(t, unix.POLLIN, s.FD()) {
+		if !poll(t, unix.POLLIN, s.Receivers()[receiver].FD) {
 			t.Errorf("after %d of %d datagrams", len(all), n)
 			return all
 		}
-		got, err := s.Recv(msgs)
+		got, err := s.Recv(receiver, msgs)
 		if err != nil {
 			t.Error(err)
 			return all
@@ -133,13 +155,13 @@ func apart(m Received) (all []datagram) {
 
 // message is one datagram.
 func message(to *Socket, b []byte) Message {
-	return Message{Pieces: [][]byte{b}, PerSegment: 1, Segments: 1, SegmentSize: len(b), Addr: to.port.Addr()}
+	return Message{Pieces: [][]byte{b}, PerSegment: 1, Segments: 1, SegmentSize: len(b), Addr: addrOf(to.port)}
 }
 
 // messages are several datagrams of size bytes, the last of last bytes, in one
 // message, each in perSegment pieces. Their bytes are random.
 func messages(r *rand.ChaCha8, to *Socket, segments, size, last, perSegment int) Message {
-	m := Message{PerSegment: perSegment, Segments: segments, SegmentSize: size, Addr: to.port.Addr()}
+	m := Message{PerSegment: perSegment, Segments: segments, SegmentSize: size, Addr: addrOf(to.port)}
 	for i := range segments {
 		n := size
 		if i == segments-1 {

@@ -21,7 +21,7 @@ const (
 // Why a datagram was not sent. Each is about that datagram alone.
 var (
 	ErrTooBig  = errors.New("datagram larger than the underlay takes") // EMSGSIZE
-	ErrFull    = errors.New("no room left to send")                    // ENOBUFS, ENOMEM
+	ErrFull    = errors.New("no room left to send")                    // ENOBUFS, ENOMEM; EAGAIN of SendOne
 	ErrRefused = errors.New("the underlay refused the datagram")       // no route, firewall, link down
 )
 
@@ -41,6 +41,11 @@ type Message struct {
 	Addr    netip.AddrPort // the destination
 	DSField uint8          // DSCP and ECN of the outer IP header
 	Flow    uint32         // hash of the inner flow, which selects the outer source port
+
+	// Fragment lets the underlay fragment the outer packets, and this node too. It is
+	// for what the sender cannot be told to send smaller: IPv6 packets of up to 1280
+	// bytes (RFC 8200 section 5), on a path that takes less.
+	Fragment bool
 
 	// Lost is how many of the datagrams Send did not send, and Err why, of the last
 	// of them: nil, ErrTooBig, ErrFull or ErrRefused. Both are meaningful once Send

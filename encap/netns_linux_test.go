@@ -67,7 +67,7 @@ func TestAcrossACable(t *testing.T) {
 				}
 			}
 			if want == offload.All && together != MaxSegments || !want.Has(offload.GRO) && together != 1 {
-				t.Errorf("%s, %s: %d datagrams arrive at once", a.port.Addr(), want, together)
+				t.Errorf("%s, %s: %d datagrams arrive at once", addrOf(a.port), want, together)
 			}
 			for i, m := range msgs {
 				if m.Lost != 0 || m.Err != nil {
@@ -84,7 +84,7 @@ func TestTooBigForTheLink(t *testing.T) {
 	for family := range cableAddrs {
 		for _, want := range offloads {
 			a, b := c.pair(family, want)
-			fits := cableMTU - outerHeaders(a.port.Addr().Addr())
+			fits := cableMTU - outerHeaders(addrOf(a.port).Addr())
 			r := seeded(9)
 			msgs := make([]Message, 60)
 			for i := range msgs {
@@ -100,7 +100,7 @@ func TestTooBigForTheLink(t *testing.T) {
 			through := append([]Message(nil), msgs...)
 			for i, m := range msgs {
 				if m.Lost != lost[i] || (m.Lost > 0) != errors.Is(m.Err, ErrTooBig) {
-					t.Errorf("%s, %s: message %d: lost %d: %v, want %d", a.port.Addr(), want, i, m.Lost, m.Err, lost[i])
+					t.Errorf("%s, %s: message %d: lost %d: %v, want %d", addrOf(a.port), want, i, m.Lost, m.Err, lost[i])
 				}
 			}
 			rest := datagramsOf(msgs[some : some+1])[3]
@@ -115,7 +115,7 @@ func TestTooBigForTheLink(t *testing.T) {
 			got := receive(t, b, 4)
 			compare(t, got, again)
 			if want == offload.All && got[0].with != 4 {
-				t.Errorf("%s: what was split once is split for good", a.port.Addr())
+				t.Errorf("%s: what was split once is split for good", addrOf(a.port))
 			}
 		}
 	}
@@ -173,12 +173,8 @@ func TestNoRouteIsRefused(t *testing.T) {
 // kernel chooses: identification, source port, checksums, and here the addresses.
 func TestOnTheWire(t *testing.T) {
 	lo := enterNamespace(t, 1500)
-	capture := openCapture(t, lo)
-	p, err := Listen(netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), 8285), 1, offload.All)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer p.Close()
+	capture := openCapture(t, lo, unix.ETH_P_IP)
+	p := listenAs(t, config(netip.MustParseAddrPort("127.0.0.1:8285"), 1, offload.All))
 	m := message(p.Sockets()[0], golden.Load(t, "ipv4-tcp"))
 	m.DSField = 2
 	send(t, p.Sockets()[0], []Message{m})
@@ -204,10 +200,10 @@ func TestOnTheWire(t *testing.T) {
 	}
 }
 
-// openCapture opens a packet socket that sees every IPv4 packet on link.
-func openCapture(t *testing.T, link netlink.Link) (fd int) {
+// openCapture opens a packet socket that sees every packet of a protocol on link.
+func openCapture(t *testing.T, link netlink.Link, etherType uint16) (fd int) {
 	t.Helper()
-	protocol := networkOrder(unix.ETH_P_IP)
+	protocol := networkOrder(etherType)
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, int(protocol))
 	if err != nil {
 		t.Fatal(err)

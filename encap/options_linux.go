@@ -104,13 +104,31 @@ func probe(fd int, f offload.Feature) error {
 	return nil
 }
 
+// allowFragments undoes what setOptions says of fragments. Where this node makes
+// them, they have no more than the 1280 bytes that every IPv6 path takes (RFC 8200
+// section 5), since routers make none; in IPv4 those do. Learnt path MTUs stay
+// ignored (IP_PMTUDISC_OMIT, include/uapi/linux/in.h).
+func allowFragments(fd int, addr netip.Addr) error {
+	if addr.Is4() {
+		return option{unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_OMIT, "IP_MTU_DISCOVER"}.set(fd)
+	}
+	return errors.Join(
+		option{unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_OMIT, "IPV6_MTU_DISCOVER"}.set(fd),
+		option{unix.IPPROTO_IPV6, unix.IPV6_MTU, 1280, "IPV6_MTU"}.set(fd),
+	)
+}
+
 // bind gives the socket its address. A port of 0 is any that is free.
 func bind(fd int, addr netip.AddrPort) error {
-	var to unix.Sockaddr = &unix.SockaddrInet6{Port: int(addr.Port()), Addr: addr.Addr().As16()}
+	return os.NewSyscallError("bind", unix.Bind(fd, socketAddress(addr)))
+}
+
+// socketAddress is addr as package unix has it.
+func socketAddress(addr netip.AddrPort) unix.Sockaddr {
 	if addr.Addr().Is4() {
-		to = &unix.SockaddrInet4{Port: int(addr.Port()), Addr: addr.Addr().As4()}
+		return &unix.SockaddrInet4{Port: int(addr.Port()), Addr: addr.Addr().As4()}
 	}
-	return os.NewSyscallError("bind", unix.Bind(fd, to))
+	return &unix.SockaddrInet6{Port: int(addr.Port()), Addr: addr.Addr().As16()}
 }
 
 // boundTo is the address that the socket has.

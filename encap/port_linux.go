@@ -16,38 +16,28 @@ import (
 	"github.com/weft-net/weft/dataplane/offload"
 )
 
-// sourcePorts is how many source ports datagrams leave from. Eight suffice to use
-// all of a bundle of a few links and of a card's receive queues, and flows that
-// share one still share a send.
-const sourcePorts = 8
-
-// firstSourcePort is the first of them. They are the same after a restart, so that
-// flows keep their order across it: the far side chooses a worker by ports. They lie above
-// those that Linux gives out by itself (ip_local_port_range, to 60999).
-const firstSourcePort = 61440
-
-// SamePort says whether datagrams of two flows leave from one source port, so that
-// they may share a Message.
-func SamePort(a, b uint32) bool { return a%sourcePorts == b%sourcePorts }
-
-// Port is a node's end of the underlay for one codec: the data port, where each
-// worker has a receive socket of its own, and the sockets that all of them send
-// from. The kernel spreads what arrives over the receive sockets by addresses and
-// ports (SO_REUSEPORT, socket(7)), so that a flow stays with one worker.
+// Port is a node's end of the underlay: the data ports, one for each codec, where
+// each worker has a receive socket of its own for each family of addresses, and the
+// sockets that all of them send from. The kernel spreads what arrives over the
+// workers' receive sockets by addresses and ports (SO_REUSEPORT, socket(7)), so that
+// a flow stays with one worker.
 //
 // The source port of a datagram depends on its flow alone and not on the worker:
 // a flow keeps its order, and the underlay's routers and network cards spread flows
 // (RFC 7348 section 5).
 //
-// Every datagram leaves with the Don't Fragment bit set, and path MTUs that the
-// kernel learnt from ICMP are ignored, since anyone can forge those
-// (IP_PMTUDISC_PROBE, ip(7)). None leaves without an outer UDP checksum.
+// Every datagram leaves with the Don't Fragment bit set, but for those of a Message
+// with Fragment, and path MTUs that the kernel learnt from ICMP are ignored, since
+// anyone can forge those (IP_PMTUDISC_PROBE, ip(7)). None leaves without an outer
+// UDP checksum.
 //
 // Any goroutine may call the methods of Port; see Socket for its own.
 type Port struct {
-	addr    netip.AddrPort
+	addrs   []netip.Addr
+	numbers [codecs]uint16 // 0 where the codec's port is not open
+	shut    map[Codec]error
 	sockets []*Socket
-	out     [sourcePorts]int // descriptors to send from
+	out     [sources]int // descriptors to send from, by Message.source
 
 	// Whether a message of several datagrams is one send. It goes off for good
 	// where the underlay turns out not to do it.
@@ -59,92 +49,34 @@ type Port struct {
 	closed  bool
 }
 
-// Listen opens the data port on addr, an address of this node and a port, for
-// workers workers, 1 or more. Of the features wanted it tries offload.GSO and
-// offload.GRO; that one is refused is no error.
-func Listen(addr netip.AddrPort, workers int, want offload.Set) (*Port, error) {
-	p := &Port{addr: addr, refused: map[offload.Feature]error{}}
-	for i := range p.out {
-		p.out[i] = -1
-	}
-	for f := range features {
-		if want.Has(f) {
-			p.on |= offload.Of(f)
-		}
-	}
-	err := p.open(workers)
-	if err == nil {
-		p.gso.Store(p.on.Has(offload.GSO))
-		return p, nil
-	}
-	p.closeAll()
-	switch {
-	case errors.Is(err, unix.EADDRINUSE):
-		return nil, fmt.Errorf("open the data port, UDP %s: %w; stop the program that holds it (`ss -lunp sport = :%d`), or set another `dataPort` on all nodes",
-			addr, unix.EADDRINUSE, addr.Port())
-	case errors.Is(err, unix.EADDRNOTAVAIL):
-		return nil, fmt.Errorf("open the data port, UDP %s: %w; set `underlay` to an address of this machine", addr, unix.EADDRNOTAVAIL)
-	}
-	return nil, fmt.Errorf("open the data port, UDP %s: %w", addr, err)
+// Sockets is one for each worker.
+func (p *Port) Sockets() []*Socket { return p.sockets }
+
+// Addrs is this node's underlay addresses, as ListenConfig had them.
+func (p *Port) Addrs() []netip.Addr { return p.addrs }
+
+// Number is the port where datagrams of c arrive, and from which none is sent. It
+// is open only where it was asked for; see Closed.
+func (p *Port) Number(c Codec) (port uint16, open bool) {
+	return p.numbers[c], p.numbers[c] != 0
 }
 
-func (p *Port) open(workers int) error {
-	for range workers {
-		if err := p.openReceive(); err != nil {
-			return err
-		}
-	}
-	for i := range p.out {
-		if err := p.openSend(i); err != nil {
-			return err
-		}
-	}
-	// Only now, since each socket more changes which flow goes to which: what
-	// arrived before would be overtaken by what follows it.
-	for _, s := range p.sockets {
-		if err := accept(s.fd); err != nil {
-			return err
-		}
-	}
-	return nil
+// Closed says of codecs whose port was asked for why it is not open. The map is the
+// caller's own.
+func (p *Port) Closed() map[Codec]error { return maps.Clone(p.shut) }
+
+// Features is what of the wanted features is on now.
+func (p *Port) Features() offload.Set {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.on
 }
 
-// openReceive opens the receive socket of the next worker. The first is bound
-// alone, so that a port which another program holds is an error, and lets the
-// others join afterwards.
-func (p *Port) openReceive() error {
-	fd, err := newSocket(p.addr.Addr())
-	if err != nil {
-		return err
-	}
-	first := len(p.sockets) == 0
-	p.sockets = append(p.sockets, newWorkerSocket(p, fd))
-	p.enable(fd, offload.GRO)
-	share := option{unix.SOL_SOCKET, unix.SO_REUSEPORT, 1, "SO_REUSEPORT"}
-	if !first {
-		return errors.Join(share.set(fd), bind(fd, p.addr))
-	}
-	if err := bind(fd, p.addr); err != nil {
-		return err
-	}
-	if p.addr, err = boundTo(fd); err != nil {
-		return err
-	}
-	return share.set(fd)
-}
-
-// openSend opens the socket of source port i: firstSourcePort + i, or where another
-// program has that, the kernel's choice. It never receives.
-func (p *Port) openSend(i int) (err error) {
-	if p.out[i], err = newSocket(p.addr.Addr()); err != nil {
-		return err
-	}
-	p.enable(p.out[i], offload.GSO)
-	err = bind(p.out[i], netip.AddrPortFrom(p.addr.Addr(), uint16(firstSourcePort+i)))
-	if errors.Is(err, unix.EADDRINUSE) {
-		err = bind(p.out[i], netip.AddrPortFrom(p.addr.Addr(), 0))
-	}
-	return err
+// Refused says why a feature that was wanted is off. The map is the caller's own.
+func (p *Port) Refused() map[offload.Feature]error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return maps.Clone(p.refused)
 }
 
 // enable switches f on where it is wanted.
@@ -167,26 +99,6 @@ func (p *Port) refuse(f offload.Feature, why error) {
 	}
 }
 
-// Sockets is one for each worker.
-func (p *Port) Sockets() []*Socket { return p.sockets }
-
-// Addr is the data port, from which nothing is sent.
-func (p *Port) Addr() netip.AddrPort { return p.addr }
-
-// Features is what of the wanted features is on now.
-func (p *Port) Features() offload.Set {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.on
-}
-
-// Refused says why a feature that was wanted is off. The map is the caller's own.
-func (p *Port) Refused() map[offload.Feature]error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return maps.Clone(p.refused)
-}
-
 // Overflows is how many datagrams the kernel has dropped at the receive sockets,
 // because a buffer was full, their checksum wrong, or the port not yet open for all
 // workers: the counter that SO_RXQ_OVFL attaches to received datagrams, asked for
@@ -195,18 +107,20 @@ func (p *Port) Overflows() (n uint64, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
-		return 0, fmt.Errorf("count drops at the data port %s: %w", p.addr, net.ErrClosed)
+		return 0, fmt.Errorf("count drops at the data ports of %s: %w", p.addrs, net.ErrClosed)
 	}
 	for _, s := range p.sockets {
-		const drops = 8 // SK_MEMINFO_DROPS, include/uapi/linux/sock_diag.h
-		var info [9]uint32
-		size := uint32(unsafe.Sizeof(info))
-		_, _, errno := unix.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(s.fd), unix.SOL_SOCKET, unix.SO_MEMINFO,
-			uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
-		if errno != 0 {
-			return 0, fmt.Errorf("count drops at the data port %s: %w", p.addr, os.NewSyscallError("getsockopt SO_MEMINFO", errno))
+		for _, r := range s.receivers {
+			const drops = 8 // SK_MEMINFO_DROPS, include/uapi/linux/sock_diag.h
+			var info [9]uint32
+			size := uint32(unsafe.Sizeof(info))
+			_, _, errno := unix.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(r.FD), unix.SOL_SOCKET, unix.SO_MEMINFO,
+				uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
+			if errno != 0 {
+				return 0, fmt.Errorf("count drops at the data ports of %s: %w", p.addrs, os.NewSyscallError("getsockopt SO_MEMINFO", errno))
+			}
+			n += uint64(info[drops])
 		}
-		n += uint64(info[drops])
 	}
 	return n, nil
 }
@@ -221,7 +135,7 @@ func (p *Port) Close() error {
 		err = p.closeAll()
 	}
 	if err != nil {
-		return fmt.Errorf("close the data port %s: %w", p.addr, err)
+		return fmt.Errorf("close the data ports of %s: %w", p.addrs, err)
 	}
 	return nil
 }
@@ -237,7 +151,9 @@ func (p *Port) closeAll() error {
 		*fd = -1
 	}
 	for _, s := range p.sockets {
-		closeOne(&s.fd)
+		for i := range s.receivers {
+			closeOne(&s.receivers[i].FD)
+		}
 		s.full = -1
 	}
 	for i := range p.out {

@@ -2,6 +2,8 @@ package encap
 
 import (
 	"fmt"
+	"net"
+	"net/netip"
 	"runtime"
 	"unsafe"
 
@@ -36,7 +38,12 @@ func (s *Socket) Send(msgs []Message) (sent int, err error) {
 	s.full = -1
 	for sent < len(msgs) {
 		m := &msgs[sent]
-		fd := s.port.out[m.Flow%sourcePorts]
+		fd := s.port.out[m.source()]
+		if fd == noFamily {
+			m.settle(m.Segments-m.done, ErrRefused)
+			sent++
+			continue
+		}
 		s.load(msgs[sent:])
 		n, errno := s.sendmmsg(fd, s.tx.msgs[:s.tx.loaded])
 		for i := range n {
@@ -54,7 +61,7 @@ func (s *Socket) Send(msgs []Message) (sent int, err error) {
 			s.full = fd
 			return sent, nil
 		case unix.EBADF:
-			return sent, fmt.Errorf("send on the data port %s: %w", s.port.addr, callError("sendmmsg", errno))
+			return sent, fmt.Errorf("send from %s: %w", s.port.addrs, callError("sendmmsg", errno))
 		}
 		first := s.tx.segments[0]
 		if first > 1 && s.split(m, errno) {
@@ -69,16 +76,16 @@ func (s *Socket) Send(msgs []Message) (sent int, err error) {
 }
 
 // load prepares a system call for as many of msgs as leave from the first one's
-// source port, one after the other, and find room.
+// socket, one after the other, and find room.
 func (s *Socket) load(msgs []Message) {
 	s.tx.loaded, s.tx.used = 0, 0
-	gso := s.port.gso.Load()
+	gso, source := s.port.gso.Load(), msgs[0].source()
 	for i := range msgs {
 		m := &msgs[i]
-		if !SamePort(m.Flow, msgs[0].Flow) {
+		if m.source() != source {
 			return
 		}
-		if gso && !m.split && m.Segments > 1 {
+		if gso && m.Segments > 1 && !m.split && !m.Fragment {
 			if !s.put(m, m.Pieces, m.Segments) {
 				return
 			}
@@ -137,6 +144,28 @@ func (s *Socket) split(m *Message, errno unix.Errno) bool {
 	return true
 }
 
+// SendOne sends one datagram that belongs to no flow, such as a control message. It
+// is never fragmented. Any goroutine may call it, also while workers send. Where the
+// datagram was not sent, the error is ErrTooBig, ErrFull, ErrRefused or net.ErrClosed.
+func (p *Port) SendOne(datagram []byte, to netip.AddrPort) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var err error
+	switch fd := p.out[sourceIndex(to.Addr(), 0)]; {
+	case p.closed:
+		err = net.ErrClosed
+	case fd == noFamily:
+		err = ErrRefused
+	default:
+		errno, failed := unix.Sendto(fd, datagram, unix.MSG_DONTWAIT, socketAddress(to)).(unix.Errno)
+		if !failed {
+			return nil
+		}
+		err = sendError(errno)
+	}
+	return fmt.Errorf("send %d bytes to %s: %w", len(datagram), to, err)
+}
+
 func sendmmsg(fd int, msgs []mmsghdr) (n int, errno unix.Errno) {
 	r, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(msgs))),
 		uintptr(len(msgs)), unix.MSG_DONTWAIT, 0, 0)
@@ -150,7 +179,7 @@ func sendError(errno unix.Errno) error {
 	switch errno {
 	case unix.EMSGSIZE:
 		return ErrTooBig
-	case unix.ENOBUFS, unix.ENOMEM:
+	case unix.EAGAIN, unix.ENOBUFS, unix.ENOMEM:
 		return ErrFull
 	}
 	return ErrRefused

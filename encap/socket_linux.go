@@ -5,17 +5,19 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"slices"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
 // Socket is a worker's end of a Port. One goroutine at a time may use it, and
-// nothing in it waits: where there is nothing to do, FD and Full say what to poll.
+// nothing in it waits: where there is nothing to do, Receivers and Full say what to
+// poll.
 type Socket struct {
-	port *Port
-	fd   int // receives
-	full int // a send descriptor that was full, or -1
+	port      *Port
+	receivers []Receiver
+	full      int // a send descriptor that was full, or -1
 
 	rx struct {
 		vector
@@ -32,8 +34,15 @@ type Socket struct {
 	sendmmsg func(fd int, msgs []mmsghdr) (n int, errno unix.Errno)
 }
 
-func newWorkerSocket(p *Port, fd int) *Socket {
-	s := &Socket{port: p, fd: fd, full: -1, sendmmsg: sendmmsg}
+// Receiver is a descriptor where datagrams of one codec arrive. It is readable when
+// Recv has something.
+type Receiver struct {
+	FD    int
+	Codec Codec
+}
+
+func newWorkerSocket(p *Port) *Socket {
+	s := &Socket{port: p, full: -1, sendmmsg: sendmmsg}
 	s.rx.init()
 	for i := range s.rx.msgs {
 		s.rx.msgs[i].hdr.Iov = &s.rx.iovs[i]
@@ -43,14 +52,30 @@ func newWorkerSocket(p *Port, fd int) *Socket {
 	return s
 }
 
-// FD is the descriptor that is readable when Recv has something.
-func (s *Socket) FD() int { return s.fd }
+// closeCodec closes the receive sockets of one codec.
+func (s *Socket) closeCodec(c Codec) {
+	s.receivers = slices.DeleteFunc(s.receivers, func(r Receiver) bool {
+		if r.Codec != c {
+			return false
+		}
+		unix.Close(r.FD)
+		return true
+	})
+}
 
-// Recv takes what has arrived, as far as msgs and Batch reach. Only the first n
-// messages are meaningful; n is 0 where there is nothing. An error means that the
-// socket is of no more use.
-func (s *Socket) Recv(msgs []Received) (n int, err error) {
-	v := &s.rx
+// Receivers is one for each open codec and family. They stay the same until the
+// port is closed.
+func (s *Socket) Receivers() []Receiver { return s.receivers }
+
+// Recv takes what has arrived at Receivers()[i], as far as msgs and Batch reach.
+// Only the first n messages are meaningful; n is 0 where there is nothing. An error
+// means that the socket is of no more use.
+//
+// A Received may have more bytes than any underlay carries, and be one datagram: a
+// kernel's VXLAN device hands over superpackets as they are where no real device
+// lies between.
+func (s *Socket) Recv(i int, msgs []Received) (n int, err error) {
+	v, from := &s.rx, s.receivers[i]
 	count := min(len(msgs), Batch)
 	for i := range count {
 		v.iovs[i].Base = unsafe.SliceData(msgs[i].Buf)
@@ -58,7 +83,7 @@ func (s *Socket) Recv(msgs []Received) (n int, err error) {
 		v.msgs[i].hdr.Namelen = sizeofSockaddr
 		v.msgs[i].hdr.Controllen = controlLen
 	}
-	r, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&v.msgs)),
+	r, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(from.FD), uintptr(unsafe.Pointer(&v.msgs)),
 		uintptr(count), unix.MSG_DONTWAIT, 0, 0)
 	runtime.KeepAlive(msgs)
 	switch errno {
@@ -66,7 +91,7 @@ func (s *Socket) Recv(msgs []Received) (n int, err error) {
 	case unix.EAGAIN:
 		return 0, nil
 	default:
-		return 0, fmt.Errorf("receive on the data port %s: %w", s.port.addr, callError("recvmmsg", errno))
+		return 0, fmt.Errorf("receive on the data port of %s: %w", from.Codec, callError("recvmmsg", errno))
 	}
 	n = int(r)
 	for i := range n {

@@ -108,7 +108,7 @@ func TestWorkersSendAtOnce(t *testing.T) {
 
 func TestRecvWhereThereIsNothing(t *testing.T) {
 	_, s := pair(t, "127.0.0.1", offload.All)
-	if n, err := s.Recv([]Received{{Buf: make([]byte, 100)}}); n != 0 || err != nil {
+	if n, err := s.Recv(0, []Received{{Buf: make([]byte, 100)}}); n != 0 || err != nil {
 		t.Errorf("Recv = %d %v", n, err)
 	}
 }
@@ -118,7 +118,7 @@ func TestEmptyBatches(t *testing.T) {
 	if n, err := s.Send(nil); n != 0 || err != nil || s.Full() != -1 {
 		t.Errorf("Send of nothing = %d %v", n, err)
 	}
-	if n, err := s.Recv(nil); n != 0 || err != nil {
+	if n, err := s.Recv(0, nil); n != 0 || err != nil {
 		t.Errorf("Recv into nothing = %d %v", n, err)
 	}
 }
@@ -156,9 +156,9 @@ func TestTruncated(t *testing.T) {
 	a, b := pair(t, "127.0.0.1", offload.All)
 	for _, size := range []int{99, 100, 101, 60000} {
 		send(t, a, []Message{message(b, make([]byte, size))})
-		poll(t, unix.POLLIN, b.FD())
+		poll(t, unix.POLLIN, b.Receivers()[0].FD)
 		msgs := []Received{{Buf: make([]byte, 100)}}
-		n, err := b.Recv(msgs)
+		n, err := b.Recv(0, msgs)
 		if n != 1 || err != nil || msgs[0].N != min(size, 100) || msgs[0].SegmentSize != msgs[0].N {
 			t.Errorf("a datagram of %d bytes in a buffer of 100: %d %v, N %d, SegmentSize %d", size, n, err, msgs[0].N, msgs[0].SegmentSize)
 		}
@@ -266,7 +266,7 @@ func TestSendAndRecvAllocateNothing(t *testing.T) {
 					t.Fatal(sent, err)
 				}
 				for got := 0; got < n; {
-					k, err := b.Recv(in)
+					k, err := b.Recv(0, in)
 					if err != nil {
 						t.Fatal(err)
 					}

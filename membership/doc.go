@@ -4,8 +4,8 @@
 // # API
 //
 //	LoadIdentity(dir) (Identity, error)              node.key, made at first use
-//	OpenStore(dir, Identity, network, grace, now) (*Store, warnings []string, error)
-//	NewStore(Identity, network, grace, persist) *Store      without a disk
+//	OpenStore(dir, Identity, networks, grace, now) (*Store, warnings []string, error)
+//	NewStore(Identity, networks, grace, persist) *Store     without a disk
 //
 //	Store, by the daemon:
 //	  Publish(Description) error        what this node is: idempotent, desired state
@@ -44,11 +44,14 @@
 //     replaced record's claims are released. So a machine that was reinstalled
 //     and lost its key takes its block back.
 //  2. A record that left releases its claims. One that claims outside the pod
-//     network, or whose endpoint lies inside it, is refused as a whole.
+//     network, or whose endpoint lies inside it, is refused as a whole. The pod
+//     network may be several prefixes, of both families: each claim is inside one
+//     of them.
 //  3. Of two overlapping claims the lower Since wins, that is the longer
 //     established one (ties: the lower ID). A claim that lost to any other owns
 //     nothing, also where that other lost in turn: this pairwise rule never has
 //     two owners, and a third node's departure moves no address it did not hold.
+//     A node that lost one of several claims is routed by the others.
 //
 // Since is the Version in which a claim was first published, and is kept over
 // restarts. A claim made by a node that had never met another is provisional:

@@ -13,6 +13,7 @@ import (
 func TestSealOpen(t *testing.T) {
 	r := record(1, 7, claim("10.244.1.0/24", 3))
 	r.Capabilities, r.VTEPMAC = []string{"rco"}, "02:00:00:00:00:01"
+	r.VXLANPort, r.VNI, r.LinkMTU = 4789, 1<<24-1, 1500
 	got, err := Open(seal(t, 1, r))
 	if err != nil || !reflect.DeepEqual(got, r) {
 		t.Fatalf("opened %+v, %v; want %+v", got, err, r)
@@ -26,7 +27,8 @@ func TestRecordSize(t *testing.T) {
 	r.Endpoints = []netip.AddrPort{netip.MustParseAddrPort("10.11.12.113:8285"), netip.MustParseAddrPort("[2001:db8:1234:5678::113]:8285")}
 	r.Modes = []string{"direct", "udp", "vxlan"}
 	r.Capabilities = []string{"rco-gue", "rco-vxlan"}
-	r.VTEPMAC, r.MTU = "02:00:00:00:00:01", 8972
+	r.VTEPMAC, r.VXLANPort, r.VNI = "02:00:00:00:00:01", 4789, 1<<24-1
+	r.MTU, r.LinkMTU = 8930, 9000
 	if n := envelopeHead + len(seal(t, 1, r).Payload); n >= 1000 {
 		t.Fatalf("%d bytes on the wire", n)
 	}
@@ -93,6 +95,12 @@ func TestOpenRejects(t *testing.T) {
 		"many modes":            {edit(`["udp"]`, `["u"`+strings.Repeat(`,"u"`, maxTokens)+`]`), RejectFields},
 		"no MTU":                {edit(`"mtu":1472`, `"mtu":0`), RejectFields},
 		"huge MTU":              {edit(`"mtu":1472`, `"mtu":65536`), RejectFields},
+		"huge VNI":              {edit(`"mtu":1472`, `"mtu":1472,"vni":16777216`), RejectFields},
+		"negative VNI":          {edit(`"mtu":1472`, `"mtu":1472,"vni":-1`), RejectFields},
+		"huge VXLAN port":       {edit(`"mtu":1472`, `"mtu":1472,"vxlanPort":65536`), RejectFields},
+		"small link MTU":        {edit(`"mtu":1472`, `"mtu":1472,"linkMTU":1279`), RejectFields},
+		"negative link MTU":     {edit(`"mtu":1472`, `"mtu":1472,"linkMTU":-1500`), RejectFields},
+		"huge link MTU":         {edit(`"mtu":1472`, `"mtu":1472,"linkMTU":65536`), RejectFields},
 		"multicast VTEP":        {edit(`"mtu":1472`, `"mtu":1472,"vtepMAC":"01:00:00:00:00:01"`), RejectFields},
 		"VTEP in capitals":      {edit(`"mtu":1472`, `"mtu":1472,"vtepMAC":"0A:00:00:00:00:01"`), RejectFields},
 	} {
@@ -100,6 +108,20 @@ func TestOpenRejects(t *testing.T) {
 			_, err := Open(c.e)
 			wantReject(t, err, c.want)
 		})
+	}
+}
+
+// A record of a node that knows nothing of VXLAN and link MTUs is as good as before, and writes none.
+func TestRecordWithoutLaterFields(t *testing.T) {
+	r := record(1, 7)
+	e := seal(t, 1, r)
+	for _, field := range []string{"vxlanPort", "vni", "linkMTU", "vtepMAC"} {
+		if strings.Contains(string(e.Payload), field) {
+			t.Errorf("%s is in %s", field, e.Payload)
+		}
+	}
+	if got, err := Open(e); err != nil || !got.Description.equal(r.Description) {
+		t.Fatalf("opened %+v, %v", got, err)
 	}
 }
 
@@ -170,7 +192,7 @@ func FuzzOpen(f *testing.F) {
 			return
 		}
 		// What opens can be routed by, and published again.
-		resolve(podNetwork, []*Record{&r})
+		resolve(podNetworks, []*Record{&r})
 		if e, err := Seal(identity(1), r); err == nil {
 			if again, err := Open(e); err != nil || !reflect.DeepEqual(again.Claims, r.Claims) && len(r.Claims) > 0 {
 				t.Fatalf("%s: sealed again it opens as %+v, %v", payload, again, err)

@@ -10,8 +10,8 @@ import (
 )
 
 var (
-	podNetwork = netip.MustParsePrefix("10.244.0.0/16")
-	start      = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	podNetworks = []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("fd00:10:244::/48")}
+	start       = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 )
 
 const testGrace = 5 * time.Second
@@ -59,7 +59,7 @@ func seal(t testing.TB, n byte, r Record) Envelope {
 
 // memoryStore returns node n's store, which persists nowhere.
 func memoryStore(n byte) *Store {
-	return NewStore(identity(n), podNetwork, testGrace, func(Snapshot) error { return nil })
+	return NewStore(identity(n), podNetworks, testGrace, func(Snapshot) error { return nil })
 }
 
 func merge(t testing.TB, s *Store, e Envelope, want bool) {

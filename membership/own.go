@@ -114,8 +114,8 @@ func (s *Store) stake(next *Record, prefixes []netip.Prefix) error {
 		return err
 	}
 	for _, p := range prefixes {
-		if !within(s.network, p) {
-			return fmt.Errorf("pod CIDR %s is %w %s: choose a podCIDR inside it", p, ErrOutside, s.network)
+		if !within(s.networks, p) {
+			return fmt.Errorf("pod CIDR %s is %w %s: choose a podCIDR inside it", p, ErrOutside, listed(s.networks))
 		}
 	}
 	return nil
@@ -252,7 +252,7 @@ func (s *Store) checkRules(next *Record) error {
 	for _, m := range s.members {
 		records = append(records, &m.rec)
 	}
-	v := resolve(s.network, records)[next.ID]
+	v := resolve(s.networks, records)[next.ID]
 	if v.replacedBy != nil {
 		return &ConflictError{Address: v.address, Other: v.replacedBy.ID, OtherName: v.replacedBy.Name, OtherState: s.stateOf(v.replacedBy.ID)}
 	}

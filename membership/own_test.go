@@ -54,6 +54,29 @@ func TestPublishAndClaimAreIdempotent(t *testing.T) {
 	}
 }
 
+// What a node says of itself is published again when any of it changed.
+func TestPublishOfAnyChange(t *testing.T) {
+	s := memoryStore(1)
+	publish(t, s, 1)
+	d := record(1, 1).Description
+	for i, change := range []func(){
+		func() { d.VTEPMAC = "02:00:00:00:00:01" },
+		func() { d.VXLANPort = 4789 },
+		func() { d.VNI = 7 },
+		func() { d.LinkMTU = 1500 },
+		func() { d.Modes = []string{"direct", "udp", "vxlan"} },
+	} {
+		before := ownRecord(t, s).Version
+		change()
+		if err := s.Publish(d); err != nil {
+			t.Fatal(err)
+		}
+		if r := ownRecord(t, s); r.Version != before+1 || !r.Description.equal(d) {
+			t.Errorf("change %d: published %+v", i, r)
+		}
+	}
+}
+
 func TestClaimRefusals(t *testing.T) {
 	s := memoryStore(1)
 	if err := s.Claim(parse([]string{"10.244.1.0/24"})...); !errors.Is(err, ErrUnpublished) {
@@ -63,10 +86,12 @@ func TestClaimRefusals(t *testing.T) {
 	publish(t, s, 1, "10.244.1.0/24")
 	before, _ := s.Own()
 	for prefix, want := range map[string]string{
-		"10.245.0.0/24": "outside the pod network",
-		"10.0.0.0/8":    "outside the pod network",
-		"10.244.3.1/24": "host bits",
-		"10.244.2.0/25": "overlaps 10.244.2.0/24 of node n2",
+		"10.245.0.0/24":      "outside the pod network 10.244.0.0/16, fd00:10:244::/48",
+		"fd00:10:244::/47":   "outside the pod network",
+		"fd00:10:245:1::/64": "outside the pod network",
+		"10.0.0.0/8":         "outside the pod network",
+		"10.244.3.1/24":      "host bits",
+		"10.244.2.0/25":      "overlaps 10.244.2.0/24 of node n2",
 	} {
 		p := netip.MustParsePrefix(prefix)
 		for _, err := range []error{s.Claim(p), s.Check(record(1, 1).Description, p)} {
@@ -124,7 +149,7 @@ func TestPersistBeforeVisible(t *testing.T) {
 	var s *Store
 	disk := errors.New("disk full")
 	fail := true
-	s = NewStore(identity(1), podNetwork, testGrace, func(snap Snapshot) error {
+	s = NewStore(identity(1), podNetworks, testGrace, func(snap Snapshot) error {
 		if e, ok := s.Own(); ok && e.Signature == snap.Own.Signature {
 			t.Error("visible before it was durable")
 		}
@@ -197,7 +222,7 @@ func TestRefreshAboveOurOwn(t *testing.T) {
 func TestOurOwnDuringPublication(t *testing.T) {
 	var s *Store
 	arriving := seal(t, 1, record(1, 40, claim("10.244.1.0/24", 33)))
-	s = NewStore(identity(1), podNetwork, testGrace, func(Snapshot) error {
+	s = NewStore(identity(1), podNetworks, testGrace, func(Snapshot) error {
 		_, err := s.Merge(arriving)
 		return err
 	})

@@ -69,7 +69,7 @@ type node struct {
 }
 
 func (c *cluster) boot(n *node) {
-	n.store = NewStore(identity(n.n), podNetwork, testGrace, func(s Snapshot) error { n.disk = s; return nil })
+	n.store = NewStore(identity(n.n), podNetworks, testGrace, func(s Snapshot) error { n.disk = s; return nil })
 	st := stateJSON{Clock: n.disk.Clock, Settled: n.disk.Settled}
 	if n.disk.Own != nil {
 		st.Own = n.disk.Own.append(nil)

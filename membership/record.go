@@ -30,6 +30,7 @@ const (
 	maxTokens    = 16
 	maxToken     = 32
 	maxName      = 253 // a DNS name, RFC 1035 section 2.3.4 less the root
+	maxVNI       = 1<<24 - 1
 )
 
 // Description is what a node says of itself, apart from its claims.
@@ -40,15 +41,23 @@ type Description struct {
 	Endpoints []netip.AddrPort `json:"endpoints"`
 	// Gossip is where its gossip listens; the zero value when it has none.
 	Gossip netip.AddrPort `json:"gossip,omitzero"`
-	// Modes are the encapsulations it takes, the preferred first: "udp".
+	// Modes are the ways in which it takes packets, the preferred first, of
+	// "direct" (not encapsulated), "udp" and "vxlan".
 	Modes []string `json:"modes,omitempty"`
 	// Capabilities are optional features a sender may use towards it.
 	Capabilities []string `json:"capabilities,omitempty"`
 	// VTEPMAC is the inner Ethernet address of its VXLAN device, as
 	// "02:00:00:00:00:01".
 	VTEPMAC string `json:"vtepMAC,omitempty"`
+	// VXLANPort is the UDP port on which it takes VXLAN, at the addresses of
+	// Endpoints; 0 when it takes none.
+	VXLANPort uint16 `json:"vxlanPort,omitempty"`
+	// VNI is the one that it takes, 24 bits (RFC 7348 section 5).
+	VNI uint32 `json:"vni,omitempty"`
 	// MTU is the largest inner packet it takes, in bytes.
 	MTU int `json:"mtu"`
+	// LinkMTU is the MTU of its underlay link, in bytes; 0 when it does not say.
+	LinkMTU int `json:"linkMTU,omitempty"`
 }
 
 // Record is all that the cluster knows of one node. A Record handed out by this
@@ -106,7 +115,8 @@ func (d Description) clone() Description {
 func (d Description) equal(o Description) bool {
 	return d.Name == o.Name && slices.Equal(d.Endpoints, o.Endpoints) && d.Gossip == o.Gossip &&
 		slices.Equal(d.Modes, o.Modes) && slices.Equal(d.Capabilities, o.Capabilities) &&
-		d.VTEPMAC == o.VTEPMAC && d.MTU == o.MTU
+		d.VTEPMAC == o.VTEPMAC && d.VXLANPort == o.VXLANPort && d.VNI == o.VNI &&
+		d.MTU == o.MTU && d.LinkMTU == o.LinkMTU
 }
 
 // validate checks everything that does not depend on the reader's configuration:
@@ -157,9 +167,16 @@ func (d *Description) validate() error {
 			return fmt.Errorf("VTEP MAC %q: want a unicast address like 02:00:00:00:00:01", shorten(d.VTEPMAC))
 		}
 	}
-	// 68 is the least MTU of IPv4 (RFC 791), 65535 its largest packet.
+	if d.VNI > maxVNI {
+		return fmt.Errorf("VNI %d is out of range", d.VNI)
+	}
+	// 68 is the least MTU of IPv4 (RFC 791), 65535 its largest packet; 1280 the
+	// least of IPv6 (RFC 8200 section 5), below which weft carries nothing.
 	if d.MTU < 68 || d.MTU > 65535 {
 		return fmt.Errorf("MTU %d is out of range", d.MTU)
+	}
+	if d.LinkMTU != 0 && (d.LinkMTU < 1280 || d.LinkMTU > 65535) {
+		return fmt.Errorf("link MTU %d is out of range", d.LinkMTU)
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+	"strings"
 )
 
 // verdict is what the rules say of one record within a set of records. At most one
@@ -26,7 +27,7 @@ type loss struct {
 // resolve applies the rules of the package comment to the newest record of each
 // node. It depends on nothing but the set: not on order, liveness, or who asks.
 // O(n log n) in the number of claims.
-func resolve(network netip.Prefix, records []*Record) map[ID]*verdict {
+func resolve(networks []netip.Prefix, records []*Record) map[ID]*verdict {
 	verdicts := make(map[ID]*verdict, len(records))
 	holders := addressHolders(records)
 	var stakes []stake
@@ -36,7 +37,7 @@ func resolve(network netip.Prefix, records []*Record) map[ID]*verdict {
 		if v.address, v.replacedBy = replacement(r, holders); v.replacedBy != nil || r.Left {
 			continue
 		}
-		if v.refused = refusal(network, r); v.refused != "" {
+		if v.refused = refusal(networks, r); v.refused != "" {
 			continue
 		}
 		for _, c := range r.Claims {
@@ -87,22 +88,36 @@ func replacement(r *Record, holders map[netip.Addr]*Record) (netip.Addr, *Record
 }
 
 // refusal says why nothing may be routed to r, or "".
-func refusal(network netip.Prefix, r *Record) string {
+func refusal(networks []netip.Prefix, r *Record) string {
 	for _, c := range r.Claims {
-		if !within(network, c.Prefix) {
-			return "claims " + c.Prefix.String() + ", which is outside the pod network " + network.String()
+		if !within(networks, c.Prefix) {
+			return "claims " + c.Prefix.String() + ", which is outside the pod network " + listed(networks)
 		}
 	}
 	for _, e := range r.Endpoints {
-		if network.Contains(e.Addr()) {
-			return "its endpoint " + e.String() + " lies inside the pod network " + network.String()
+		for _, n := range networks {
+			if n.Contains(e.Addr()) {
+				return "its endpoint " + e.String() + " lies inside the pod network " + n.String()
+			}
 		}
 	}
 	return ""
 }
 
-func within(network, p netip.Prefix) bool {
-	return p.Bits() >= network.Bits() && network.Contains(p.Addr())
+// within says whether one of the networks contains all of p.
+func within(networks []netip.Prefix, p netip.Prefix) bool {
+	return slices.ContainsFunc(networks, func(n netip.Prefix) bool {
+		return p.Bits() >= n.Bits() && n.Contains(p.Addr())
+	})
+}
+
+// listed returns the networks for people.
+func listed(networks []netip.Prefix) string {
+	texts := make([]string, len(networks))
+	for i, n := range networks {
+		texts[i] = n.String()
+	}
+	return strings.Join(texts, ", ")
 }
 
 // stake is one claim taking part in the conflict rule.

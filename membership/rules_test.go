@@ -26,7 +26,7 @@ func TestResolve(t *testing.T) {
 	if identity(low).ID.Compare(identity(high).ID) > 0 {
 		low, high = high, low
 	}
-	const a, b = "10.244.1.0/24", "10.244.2.0/24"
+	const a, b, six = "10.244.1.0/24", "10.244.2.0/24", "fd00:10:244:1::/64"
 	for name, c := range map[string]struct {
 		records []Record
 		want    string // per record "owned|lost|replaced|refused", in order
@@ -38,6 +38,10 @@ func TestResolve(t *testing.T) {
 		"inner loses to outer":     {[]Record{record(1, 3, claim("10.244.0.0/22", 3)), record(2, 9, claim(a, 9))}, "10.244.0.0/22, lost"},
 		"one of two lost":          {[]Record{record(1, 9, claim(a, 9), claim(b, 2)), record(2, 3, claim(a, 3))}, b + "+lost, " + a},
 		"who lost still blocks":    {[]Record{record(1, 1, claim(a, 1)), record(2, 2, claim("10.244.0.0/22", 2)), record(3, 3, claim(b, 3))}, a + ", lost, lost"},
+		"both families":            {[]Record{record(1, 1, claim(a, 1), claim(six, 1)), record(2, 1, claim("fd00:10:244:2::/64", 1))}, a + "+" + six + ", fd00:10:244:2::/64"},
+		"one family of two lost":   {[]Record{record(1, 9, claim(a, 2), claim(six, 9)), record(2, 3, claim("fd00:10:244::/56", 3))}, a + "+lost, fd00:10:244::/56"},
+		"one family outside":       {[]Record{record(1, 1, claim(a, 1), claim("fd00:10:245::/64", 1)), record(2, 9, claim(a, 9))}, "refused, " + a},
+		"endpoint in the other":    {[]Record{at(record(1, 1, claim(a, 1)), "[fd00:10:244::1]:8285"), record(2, 9, claim(a, 9))}, "refused, " + a},
 		"left releases":            {[]Record{left(record(1, 3, claim(a, 1))), record(2, 9, claim(a, 9))}, "-, " + a},
 		"outside is refused":       {[]Record{record(1, 1, claim("10.0.0.0/8", 1)), record(2, 9, claim(a, 9))}, "refused, " + a},
 		"one outside refuses all":  {[]Record{record(1, 1, claim("10.245.0.0/24", 1), claim(a, 1)), record(2, 9, claim(a, 9))}, "refused, " + a},
@@ -50,7 +54,7 @@ func TestResolve(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got []string
-			verdicts := resolve(podNetwork, pointers(c.records))
+			verdicts := resolve(podNetworks, pointers(c.records))
 			for _, r := range c.records {
 				got = append(got, summary(verdicts[r.ID]))
 			}
@@ -125,11 +129,15 @@ func TestRivalsOracle(t *testing.T) {
 // prefixes draws from a small space, so that overlaps are common.
 func prefixes() *rapid.Generator[netip.Prefix] {
 	return rapid.Custom(func(t *rapid.T) netip.Prefix {
-		bits := rapid.IntRange(20, 24).Draw(t, "bits")
-		if rapid.IntRange(0, 9).Draw(t, "family") == 0 {
-			return netip.PrefixFrom(netip.AddrFrom16([16]byte{0xfd, 15: 1}), bits).Masked()
+		bits := rapid.IntRange(4, 8).Draw(t, "bits")
+		block := byte(rapid.IntRange(0, 15).Draw(t, "block"))
+		switch rapid.IntRange(0, 9).Draw(t, "family") {
+		case 0: // outside the pod network
+			return netip.PrefixFrom(netip.AddrFrom16([16]byte{0xfd, 15: 1}), 48+bits).Masked()
+		case 1, 2, 3:
+			return netip.PrefixFrom(netip.AddrFrom16([16]byte{0xfd, 0, 0, 0x10, 2, 0x44, block}), 48+bits).Masked()
 		}
-		return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 244, byte(rapid.IntRange(0, 15).Draw(t, "block")), 0}), bits).Masked()
+		return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 244, block, 0}), 16+bits).Masked()
 	})
 }
 
@@ -140,7 +148,7 @@ func TestResolveIgnoresOrder(t *testing.T) {
 			records = append(records, drawRecord(t, byte(n)))
 		}
 		shuffled := rapid.Permutation(records).Draw(t, "order")
-		a, b := resolve(podNetwork, pointers(records)), resolve(podNetwork, pointers(shuffled))
+		a, b := resolve(podNetworks, pointers(records)), resolve(podNetworks, pointers(shuffled))
 		for _, r := range records {
 			if summary(a[r.ID]) != summary(b[r.ID]) {
 				t.Fatalf("node %s: %s in one order, %s in another", r.Name, summary(a[r.ID]), summary(b[r.ID]))

@@ -45,9 +45,9 @@ type memberState struct {
 // A damaged file is moved aside, to state.json.corrupt-N, and the node goes on with
 // what is left: each warning is one line for the log. An error means that the file
 // could not be read or moved.
-func OpenStore(dir string, identity Identity, network netip.Prefix, grace time.Duration, now time.Time) (*Store, []string, error) {
+func OpenStore(dir string, identity Identity, networks []netip.Prefix, grace time.Duration, now time.Time) (*Store, []string, error) {
 	path := filepath.Join(dir, stateFile)
-	s := NewStore(identity, network, grace, func(snap Snapshot) error { return writeState(path, snap) })
+	s := NewStore(identity, networks, grace, func(snap Snapshot) error { return writeState(path, snap) })
 	text, err := readState(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return s, nil, nil

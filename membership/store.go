@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 )
@@ -17,7 +18,7 @@ const MaxMembers = 10_000
 // goroutines, and never reads the clock.
 type Store struct {
 	identity Identity
-	network  netip.Prefix
+	networks []netip.Prefix
 	grace    time.Duration
 	persist  func(Snapshot) error
 
@@ -57,14 +58,15 @@ type Snapshot struct {
 	Members []Envelope
 }
 
-// NewStore returns an empty store of the node identity. network is the pod network;
-// grace is how long a member is routed after it was last alive. persist must make a
-// snapshot durable before it returns nil: it is called before a new own record
-// becomes visible, never concurrently, and must not call the store.
-func NewStore(identity Identity, network netip.Prefix, grace time.Duration, persist func(Snapshot) error) *Store {
+// NewStore returns an empty store of the node identity. networks are the prefixes of
+// the pod network, of either family; every claim must be inside one of them. grace is
+// how long a member is routed after it was last alive. persist must make a snapshot
+// durable before it returns nil: it is called before a new own record becomes
+// visible, never concurrently, and must not call the store.
+func NewStore(identity Identity, networks []netip.Prefix, grace time.Duration, persist func(Snapshot) error) *Store {
 	return &Store{
 		identity: identity,
-		network:  network,
+		networks: slices.Clone(networks),
 		grace:    grace,
 		persist:  persist,
 		members:  make(map[ID]*entry),

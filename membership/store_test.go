@@ -162,6 +162,33 @@ func TestViewFences(t *testing.T) {
 	}
 }
 
+// A node whose IPv6 block is another's keeps its IPv4 one, in its own eyes and in others'.
+func TestOneClaimOfSeveralIsLost(t *testing.T) {
+	s := memoryStore(1)
+	publish(t, s, 1, "10.244.1.0/24", "10.244.9.0/24", "fd00:10:244:1::/64")
+	s.Settle()
+	if self := s.View(start).Self; self.State != StateUp || len(self.Prefixes) != 3 {
+		t.Fatalf("self %+v", self)
+	}
+	merge(t, s, seal(t, 2, record(2, 9, claim("10.244.2.0/24", 9), claim("fd00:10:244:1::/64", 1))), true)
+	s.SetAlive(identity(2).ID, true, start)
+	own, _ := s.Own()
+	other := memoryStore(3)
+	for _, e := range []Envelope{own, s.Envelopes()[1]} {
+		merge(t, other, e, true)
+	}
+	other.SetAlive(identity(1).ID, true, start)
+	kept := parse([]string{"10.244.1.0/24", "10.244.9.0/24"})
+	for _, m := range []Member{s.View(start).Self, member(t, other, 1)} {
+		if m.State != StateUp || !slices.Equal(m.Prefixes, kept) || !strings.Contains(m.Reason, "fd00:10:244:1::/64") || !strings.Contains(m.Reason, "n2") {
+			t.Errorf("%s: %s with %v, %q", m.ID.Short(), m.State, m.Prefixes, m.Reason)
+		}
+	}
+	if m := member(t, s, 2); len(m.Prefixes) != 2 || m.Reason != "" {
+		t.Errorf("the owner has %v, %q", m.Prefixes, m.Reason)
+	}
+}
+
 func TestSubscribeCoalesces(t *testing.T) {
 	s := memoryStore(1)
 	changes, cancel := s.Subscribe()

@@ -74,7 +74,7 @@ func (s *Store) View(now time.Time) View {
 	if self != nil {
 		records = append(records, &self.rec)
 	}
-	verdicts := resolve(s.network, records)
+	verdicts := resolve(s.networks, records)
 
 	v := View{Self: s.viewSelf(self, verdicts[s.identity.ID])}
 	v.Members = make([]Member, 0, len(others))

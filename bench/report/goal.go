@@ -36,8 +36,11 @@ const (
 
 // Goals returns those whose scenarios and subjects have run.
 func (r *Report) Goals() []Goal {
+	between := func(scenario, metric, subject, other string) func() (float64, bool) {
+		return func() (float64, bool) { return r.ratio(scenario, metric, subject, other) }
+	}
 	against := func(scenario, metric, other string) func() (float64, bool) {
-		return func() (float64, bool) { return r.ratio(scenario, metric, Own, other) }
+		return between(scenario, metric, Own, other)
 	}
 	var goals []Goal
 	for _, g := range []struct {
@@ -47,6 +50,11 @@ func (r *Report) Goals() []Goal {
 		{Goal{Name: "TCP, 1 stream, to kernel-vxlan", Floor: 0.75, Target: 1.0}, against("tcp-1", "gbps", Baseline)},
 		{Goal{Name: "TCP, 4 streams, to kernel-vxlan", Floor: 0.85, Target: 1.05}, against("tcp-4", "gbps", Baseline)},
 		{Goal{Name: "TCP, 1 stream, to wireguard-go", Floor: 3.5, Target: 5}, against("tcp-1", "gbps", Rival)},
+		{Goal{Name: "TCP, 1 stream, weft-vxlan to weft-udp", Floor: 0.95}, between("tcp-1", "gbps", OwnVXLAN, Own)},
+		{Goal{Name: "TCP, 4 streams, weft-vxlan to weft-udp", Floor: 0.95}, between("tcp-4", "gbps", OwnVXLAN, Own)},
+		{Goal{Name: "TCP, 1 stream, weft-direct to raw", Floor: 0.97}, between("tcp-1", "gbps", OwnDirect, Limit)},
+		{Goal{Name: "TCP, 4 streams, weft-direct to raw", Floor: 0.97}, between("tcp-4", "gbps", OwnDirect, Limit)},
+		{Goal{Name: "TCP, 1 stream, IPv6 to IPv4", Floor: 0.95}, r.ipv6ToIPv4},
 		{Goal{Name: "UDP 64, 200k offered, to kernel-vxlan", Floor: 0.98}, against("udp-64", "pps@200k", Baseline)},
 		{Goal{Name: "UDP 64, unlimited, to kernel-vxlan", Floor: 0.85, Target: 1.2}, against("udp-64", "pps@max", Baseline)},
 		{Goal{Name: "UDP 64, unlimited, to own best at any rate", Floor: 0.8, Target: 0.95}, r.unlimitedToBest},
@@ -70,9 +78,10 @@ func (r *Report) unlimitedToBest() (float64, bool) {
 			best = max(best, row.Median)
 		}
 	}
-	row := r.find(scenario, Own, unlimited)
-	if row == nil || best == 0 {
-		return 0, false
-	}
-	return row.Median / best, true
+	return quotient(r.find(scenario, Own, unlimited), &Row{Median: best})
+}
+
+// ipv6ToIPv4 compares two scenarios, which run one after the other.
+func (r *Report) ipv6ToIPv4() (float64, bool) {
+	return quotient(r.find("tcp-1-v6", Own, "gbps"), r.find("tcp-1", Own, "gbps"))
 }

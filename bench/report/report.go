@@ -11,9 +11,12 @@ import (
 
 // Names that the comparisons of a report refer to.
 const (
-	Baseline = "kernel-vxlan"
-	Rival    = "wireguard-go"
-	Own      = "weft-udp"
+	Baseline  = "kernel-vxlan"
+	Rival     = "wireguard-go"
+	Limit     = "raw"
+	Own       = "weft-udp"
+	OwnVXLAN  = "weft-vxlan"
+	OwnDirect = "weft-direct"
 )
 
 // A Report is one run. It is not safe for concurrent use.
@@ -132,7 +135,11 @@ func Median(values []float64) float64 {
 // ratio returns the median of a metric of one subject in terms of that of another. ok is false
 // if one of them was not measured, or the other's is 0.
 func (r *Report) ratio(scenario, metric, subject, other string) (ratio float64, ok bool) {
-	a, b := r.find(scenario, subject, metric), r.find(scenario, other, metric)
+	return quotient(r.find(scenario, subject, metric), r.find(scenario, other, metric))
+}
+
+// quotient divides medians. Either row may be nil.
+func quotient(a, b *Row) (value float64, ok bool) {
 	if a == nil || b == nil || b.Median == 0 {
 		return 0, false
 	}

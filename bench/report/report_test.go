@@ -101,6 +101,33 @@ func TestGoals(t *testing.T) {
 	}
 }
 
+// Goals that are not weft-udp's, or not of one scenario.
+func TestGoalsOfOthers(t *testing.T) {
+	r := &Report{Scenarios: []Heading{{Name: "tcp-1"}, {Name: "tcp-1-v6"}, {Name: "tcp-4"}}}
+	for scenario, gbps := range map[string]map[string]float64{
+		"tcp-1":    {Limit: 20, Own: 10, OwnVXLAN: 9, OwnDirect: 19.6},
+		"tcp-1-v6": {Limit: 15, Own: 9.6, OwnVXLAN: 2, OwnDirect: 3},
+		"tcp-4":    {Own: 10, OwnVXLAN: 9.6, OwnDirect: 12},
+	} {
+		for subject, value := range gbps {
+			r.Add(scenario, subject, []Sample{{"gbps", "Gb/s", value}})
+		}
+	}
+	var got []string
+	for _, g := range r.Goals() {
+		got = append(got, g.Name+" "+times(g.Value)+" "+g.Verdict())
+	}
+	want := []string{
+		"TCP, 1 stream, weft-vxlan to weft-udp ×0.90 missed",
+		"TCP, 4 streams, weft-vxlan to weft-udp ×0.96 reached",
+		"TCP, 1 stream, weft-direct to raw ×0.98 reached",
+		"TCP, 1 stream, IPv6 to IPv4 ×0.96 reached",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("goals:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
 func TestFigure(t *testing.T) {
 	for v, want := range map[float64]string{
 		0: "0", 0.00012: "0.0001", 0.034: "0.034", 8.519: "8.52", 13.24: "13.2", 350: "350", 4012: "4012", 194600: "194.6k", 1.25e6: "1.25M", -8.5: "-8.50",

@@ -140,7 +140,7 @@ func (w *tableWriter) goals(goals []Goal) {
 	if len(goals) == 0 {
 		return
 	}
-	w.printf("\n%s  medians of %s as ratios\n", w.paint(bold, "goals"), Own)
+	w.printf("\n%s  medians as ratios, of %s where no other is named\n", w.paint(bold, "goals"), Own)
 	grid := [][]cell{{{}, {main: "is", style: dim}, {main: "wanted", style: dim}, {main: "hoped for", style: dim}, {}}}
 	for _, g := range goals {
 		sign := "≥"

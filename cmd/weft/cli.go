@@ -25,8 +25,11 @@ type cli struct {
 	json   bool   // --json
 
 	now    func() time.Time
-	ticker func() (ticks <-chan time.Time, stop func()) // paces --watch
+	ticker func(time.Duration) (ticks <-chan time.Time, stop func()) // paces --watch and ping
 }
+
+// errSaid ends a command with status 1 that has said why on its output.
+var errSaid = errors.New("the output says why")
 
 // usageError is an error of how weft was called.
 type usageError struct{ error }
@@ -45,10 +48,12 @@ func (c *cli) run(ctx context.Context, args []string) int {
 		return usageError{config.FlagError(cmd.Flags(), err)}
 	})
 	err := root.ExecuteContext(ctx)
-	if err == nil {
+	switch {
+	case err == nil:
 		return 0
-	}
-	if errors.Is(err, context.Canceled) {
+	case errors.Is(err, errSaid):
+		return 1
+	case errors.Is(err, context.Canceled):
 		err = errors.New("interrupted")
 	}
 	fmt.Fprintf(c.errOut, "weft: %s\n", printable(err.Error()))
@@ -66,6 +71,7 @@ func (c *cli) rootCommand() *cobra.Command {
 		Long: `weft shows what weftd, the daemon of the pod network, does on this node: its
 state, its peers, its routes and what became of every packet.`,
 		Example: `  weft status                  is this node all right?
+  weft doctor                  and if not, what to do?
   weft peers --watch           follow the other nodes
   weft drops --json | jq       packet accounts, for a program
   sudo weft keygen --out /etc/weft/gossip.key`,
@@ -86,7 +92,7 @@ state, its peers, its routes and what became of every packet.`,
 	root.PersistentFlags().StringVar(&c.socket, "socket", c.socket, "`path` of the control socket of weftd; WEFT_SOCKET sets it too")
 	root.PersistentFlags().BoolVar(&c.json, "json", false, "print JSON, for programs")
 	root.AddCommand(c.statusCommand(), c.peersCommand(), c.routesCommand(), c.dropsCommand(),
-		c.leaveCommand(), c.keygenCommand(), c.versionCommand())
+		c.pingCommand(), c.doctorCommand(), c.leaveCommand(), c.keygenCommand(), c.versionCommand())
 	root.SetHelpCommand(helpCommand(root))
 	return root
 }

@@ -48,6 +48,8 @@ type backend struct {
 	asked    atomic.Int64
 	leaveErr error
 	left     atomic.Int64
+	pings    []control.Ping // answered in turn, the last for ever; none is an error
+	doctor   control.Diagnosis
 }
 
 func (b *backend) Status() control.Status {
@@ -55,9 +57,18 @@ func (b *backend) Status() control.Status {
 	s.Peers.Up = int(b.asked.Add(1))
 	return s
 }
-func (b *backend) Peers() control.PeerList     { return samplePeers() }
-func (b *backend) Routes() control.RouteList   { return sampleRoutes() }
-func (b *backend) Drops() control.Drops        { return sampleDrops() }
+func (b *backend) Peers() control.PeerList   { return samplePeers() }
+func (b *backend) Routes() control.RouteList { return sampleRoutes() }
+func (b *backend) Drops() control.Drops      { return sampleDrops() }
+func (b *backend) Ping(_ context.Context, id string) (control.Ping, error) {
+	n := int(b.asked.Add(1)) - 1
+	if len(b.pings) == 0 || id != samplePeers().Peers[1].ID {
+		return control.Ping{}, errors.New("weftd is starting")
+	}
+	return b.pings[min(n, len(b.pings)-1)], nil
+}
+func (b *backend) Doctor(context.Context) (control.Diagnosis, error) { return b.doctor, nil }
+
 func (b *backend) Leave(context.Context) error { b.left.Add(1); return b.leaveErr }
 
 // daemon serves b on a socket until the test ends or stop is called.
@@ -87,7 +98,7 @@ func run(t *testing.T, socket string, args ...string) result {
 	c := &cli{
 		out: &out, errOut: &errOut, socket: socket,
 		now:    func() time.Time { return now },
-		ticker: func() (<-chan time.Time, func()) { return nil, func() {} },
+		ticker: func(time.Duration) (<-chan time.Time, func()) { return nil, func() {} },
 	}
 	status := c.run(t.Context(), args)
 	return result{status, out.String(), errOut.String()}
@@ -109,6 +120,12 @@ func TestUsageErrors(t *testing.T) {
 		"leave node1":            "weft leave takes no arguments, but got \"node1\"; see `weft leave --help`",
 		"keygen gossip.key":      "weft keygen takes no arguments, but got \"gossip.key\"; see `weft keygen --help`",
 		"keygen --out=":          "--out needs the name of a file, for instance /etc/weft/gossip.key",
+		"ping":                   "weft ping takes one node, but got 0; for instance `weft ping node2`",
+		"ping a b":               "weft ping takes one node, but got 2; for instance `weft ping node2`",
+		"ping a -c -1":           "invalid argument \"-1\" for \"-c, --count\" flag: strconv.ParseUint: parsing \"-1\": invalid syntax",
+		"ping a -i 5ms":          "--interval is 5ms, and must be at least 100ms: a node answers no faster",
+		"ping a --intervall 1s":  "unknown flag: --intervall; did you mean --interval?",
+		"doctor node1":           "weft doctor takes no arguments, but got \"node1\"; see `weft doctor --help`",
 		"status --watch=perhaps": "invalid argument \"perhaps\" for \"-w, --watch\" flag: strconv.ParseBool: parsing \"perhaps\": invalid syntax",
 	} {
 		got := run(t, "/nowhere", strings.Fields(args)...)
@@ -123,7 +140,7 @@ func TestHelp(t *testing.T) {
 	if plain.status != 0 || !strings.Contains(plain.out, "Available Commands:") || plain.errOut != "" {
 		t.Errorf("weft alone: %+v", plain)
 	}
-	for _, name := range []string{"status", "peers", "routes", "drops", "leave", "keygen", "version"} {
+	for _, name := range []string{"status", "peers", "routes", "drops", "ping", "doctor", "leave", "keygen", "version"} {
 		if !strings.Contains(plain.out, "\n  "+name) {
 			t.Errorf("%s is not in the help", name)
 		}
@@ -148,7 +165,7 @@ func TestHelp(t *testing.T) {
 func TestDaemonDown(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "s")
 	want := "weft: weftd is not running (nothing listens on " + socket + "); start it with `systemctl start weftd` or `weftd --config /etc/weft/weft.yaml`\n"
-	for _, args := range []string{"status", "peers --json", "routes", "drops --watch", "leave", "status --watch --json"} {
+	for _, args := range []string{"status", "peers --json", "routes", "drops --watch", "leave", "doctor", "ping node2", "ping node2 --json", "status --watch --json"} {
 		if got := run(t, socket, strings.Fields(args)...); got != (result{1, "", want}) {
 			t.Errorf("weft %s: got %+v", args, got)
 		}
@@ -227,7 +244,7 @@ func TestGarbageAnswer(t *testing.T) {
 func TestLeave(t *testing.T) {
 	b := &backend{}
 	socket, _ := daemon(t, b)
-	want := `node1 has left the pod network: 1 peer told to withdraw the route to 10.244.1.0/24.
+	want := `node1 has left the pod network: 1 peer told to withdraw the routes to 10.244.1.0/24, fd00:10:244:1::/64.
 weftd ends with that, and pods of other nodes no longer reach the pods of this node.
 To bring it back: systemctl start weftd
 `
@@ -239,7 +256,10 @@ To bring it back: systemctl start weftd
     "id": "` + sampleStatus().Node.ID + `",
     "name": "node1"
   },
-  "podCIDR": "10.244.1.0/24",
+  "podCIDRs": [
+    "10.244.1.0/24",
+    "fd00:10:244:1::/64"
+  ],
   "peersTold": 2
 }
 `

@@ -33,7 +33,7 @@ Stopping or restarting weftd is no departure, and needs no leave.`,
 				return err
 			}
 			if c.json {
-				return c.printJSON(departure{Node: before.Node, PodCIDR: before.PodCIDR, PeersTold: before.Peers.Up})
+				return c.printJSON(departure{Node: before.Node, PodCIDRs: before.PodCIDRs, PeersTold: before.Peers.Up})
 			}
 			renderLeave(c.out, c.style, before)
 			return nil
@@ -43,14 +43,14 @@ Stopping or restarting weftd is no departure, and needs no leave.`,
 
 // departure is what `weft leave --json` prints.
 type departure struct {
-	Node      control.Node `json:"node"`
-	PodCIDR   netip.Prefix `json:"podCIDR"`
-	PeersTold int          `json:"peersTold"`
+	Node      control.Node   `json:"node"`
+	PodCIDRs  []netip.Prefix `json:"podCIDRs"`
+	PeersTold int            `json:"peersTold"`
 }
 
 // renderLeave explains what the departure did; before is the state before it.
 func renderLeave(w io.Writer, st style, before control.Status) {
-	told := fmt.Sprintf("%s told to withdraw the route to %s", count(before.Peers.Up, "peer"), before.PodCIDR)
+	told := fmt.Sprintf("%s told to withdraw the routes to %s", count(before.Peers.Up, "peer"), list(before.PodCIDRs))
 	if before.Peers.Up == 0 {
 		told = "no peer was up to be told"
 	}

@@ -1,7 +1,7 @@
-// Command weft shows what the weftd on this node does, and makes gossip keys.
+// Command weft shows what the weftd on this node does, finds what is wrong, and makes gossip keys.
 //
 // It asks the daemon over its control socket; package control describes that API. Exit status: 0, 1 if
-// something failed, 2 if weft was called wrongly.
+// something failed or a problem was found, 2 if weft was called wrongly.
 package main
 
 import (
@@ -28,8 +28,8 @@ func main() {
 		style:  style(terminal && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"),
 		socket: cmp.Or(os.Getenv("WEFT_SOCKET"), config.DefaultSocket),
 		now:    time.Now,
-		ticker: func() (<-chan time.Time, func()) {
-			t := time.NewTicker(watchInterval)
+		ticker: func(interval time.Duration) (<-chan time.Time, func()) {
+			t := time.NewTicker(interval)
 			return t.C, t.Stop
 		},
 	}

@@ -23,15 +23,19 @@ func (c *cli) peersCommand() *cobra.Command {
 		Use:   "peers",
 		Short: "Show the other nodes",
 		Long: `Show the other nodes: their state and for how long, where their traffic goes,
-their pods, and how much went to and came from them.
+their pods, how packets travel to them and why so, and how much went to and came
+from them. Round trip and loss are those of probes on the data port, and MTU is
+that of pods' packets; with a question mark it is not proven by probes yet.
 
-States: up; grace (does not answer, its routes are kept for a moment); down (its
+States: up; up, no data (it gossips, but probes on the data port come to
+nothing: is the port open between the nodes?); static (does not run weft, so that
+nothing says whether it is up); grace (does not answer, its routes are kept for a moment); down (its
 routes are withdrawn); refused (what it claims is another node's, or cannot be
 right; the reason says which); replaced (another machine has its address now);
 left (it said so).`,
 		Example: `  weft peers
   weft peers --watch
-  weft peers --json | jq '.peers[] | select(.state != "up")'`,
+  weft peers --json | jq '.peers[] | select(.dataPath == "fails")'`,
 	})
 }
 
@@ -43,7 +47,7 @@ func renderPeers(w io.Writer, st style, now time.Time, l control.PeerList) {
 		fmt.Fprintln(w, "No other node is known. Is `join` set, and are the gossip port and the data port open between the nodes?")
 		return
 	}
-	rows := [][]cell{headings("NODE", "ID", "STATE", "SINCE", "ENDPOINT", "PODS", "MODE", ">MTU", ">SENT", ">RECEIVED", "REASON")}
+	rows := [][]cell{headings("NODE", "ID", "STATE", "SINCE", "ENDPOINT", "PODS", "MODE", ">MTU", ">RTT", ">LOSS", ">SENT", ">RECEIVED", "WHY")}
 	for _, p := range sortedBy(l.Peers, func(p control.Peer) string { return p.Name + "\x00" + p.ID }) {
 		since := ""
 		if !p.Since.IsZero() {
@@ -52,18 +56,53 @@ func renderPeers(w io.Writer, st style, now time.Time, l control.PeerList) {
 		rows = append(rows, []cell{
 			text(p.Name),
 			text(p.ID[:min(len(p.ID), shortID)]),
-			painted(p.State, stateColour(p.State)),
+			peerState(p),
 			text(since),
-			text(known(p.Endpoint)),
+			text(way(p.Mode, p.Endpoint)),
 			text(prefixes(p.PodCIDRs)),
 			text(p.Mode),
-			mtu(p.MTU),
+			peerMTU(p),
+			{text: rtt(p.RTT), right: true},
+			loss(p.Loss),
 			{text: size(p.Tx.Bytes), right: true},
 			{text: size(p.Rx.Bytes), right: true},
-			text(p.Reason),
+			text(strings.Join(slices.DeleteFunc([]string{p.Reason, p.Why}, func(s string) bool { return s == "" }), "; ")),
 		})
 	}
 	writeTable(w, st, "", rows)
+}
+
+// peerState returns the state with what the data path says of it: a peer that gossips and takes no data is the trouble
+// that is otherwise hardest to see.
+func peerState(p control.Peer) cell {
+	switch {
+	case p.DataPath == control.DataFails && (p.State == control.PeerUp || p.State == control.PeerGrace):
+		return painted(p.State+", no data", red)
+	case p.Static && p.State == control.PeerUp:
+		return text("static")
+	}
+	return painted(p.State, stateColour(p.State))
+}
+
+// way returns where packets go. Those of mode direct go to no port.
+func way(mode string, endpoint netip.AddrPort) string {
+	if mode == "direct" {
+		return known(endpoint.Addr())
+	}
+	return known(endpoint)
+}
+
+// peerMTU marks what probes did not prove yet, where they will.
+func peerMTU(p control.Peer) cell {
+	c := mtu(p.MTU)
+	if c.text != "" && !p.PathProven && !p.Static && p.Mode != "direct" {
+		c.text += "?"
+	}
+	return c
+}
+
+func loss(share float64) cell {
+	return cell{text: percent(share), colour: yellow, right: true}
 }
 
 func sortedBy[T any](items []T, key func(T) string) []T {

@@ -19,7 +19,7 @@ func (c *cli) routesCommand() *cobra.Command {
 		Use:   "routes",
 		Short: "Show which node has which pods",
 		Long: `Show the routes by which weftd forwards: which node has which block of pod
-addresses, and where packets to it are sent.`,
+addresses, and where and how packets to it are sent.`,
 		Example: `  weft routes
   weft routes --watch
   weft routes --json | jq -r '.routes[] | .prefix + " " + .node'`,
@@ -36,7 +36,7 @@ func renderRoutes(w io.Writer, st style, l control.RouteList) {
 	})
 	rows := [][]cell{headings("PREFIX", "NODE", "ID", "ENDPOINT", "MODE", ">MTU")}
 	for _, r := range routes {
-		to := text(known(r.Endpoint))
+		to := text(way(r.Mode, r.Endpoint))
 		if r.Local {
 			to = painted("this node", dim)
 		}

@@ -21,7 +21,7 @@ func (c *cli) statusCommand() *cobra.Command {
 		Use:   "status",
 		Short: "Show the state of this node",
 		Long: `Show the state of this node: whether weftd forwards, on which interface and
-addresses, how many peers it has, and what it warns of.
+addresses, how packets travel, how many peers it has, and what it warns of.
 
 States: starting; ready; fenced (this node must not use its pod CIDR, and the
 reason says why); leaving (weft leave was called).`,
@@ -56,10 +56,13 @@ func renderStatus(w io.Writer, st style, now time.Time, s control.Status) {
 	rows := [][]cell{
 		{text("weftd"), text(s.Version + uptime(now, s.Started))},
 		{text("node ID"), text(s.Node.ID)},
-		{text("pods"), text(fmt.Sprintf("%s of %s", known(s.PodCIDR), known(s.PodNetwork)))},
-		{text("device"), text(details(s.Tun.Name, known(s.Tun.Address), mtuOf(s.Tun.MTU)))},
-		{text("underlay"), text(details(s.Underlay.Interface, known(s.Underlay.Address), mtuOf(s.Underlay.MTU), s.Underlay.Why))},
+		{text("pods"), text(fmt.Sprintf("%s of %s", list(s.PodCIDRs), list(s.PodNetworks)))},
+		{text("device"), text(details(s.Tun.Name, list(s.Tun.Addresses), mtuOf(s.Tun.MTU)))},
+		{text("underlay"), text(details(s.Underlay.Interface, list(s.Underlay.Addresses), mtuOf(s.Underlay.MTU), s.Underlay.Why))},
+		{text("mode"), text(mode(s.Mode, s.Tunnel))},
 		{text("data"), text(fmt.Sprintf("UDP port %d", s.DataPort))},
+		vxlan(s.VXLAN),
+		{text("host"), text(details(masquerade(s.Masquerade), "firewall "+s.Firewall))},
 		{text("offload"), text(details(offloads(s.Offload)...))},
 		{text("gossip"), text(details(known(s.Gossip.Address), encrypted, count(s.Gossip.Members, "member")))},
 		{text("peers"), text(fmt.Sprintf("%d up of %d known", s.Peers.Up, s.Peers.Known))},
@@ -76,6 +79,28 @@ func renderStatus(w io.Writer, st style, now time.Time, s control.Status) {
 		rows = append(rows, []cell{painted("warning", yellow), text(warning)})
 	}
 	writeTable(w, st, "  ", rows)
+}
+
+// mode says how packets travel, with the tunnel where that is another matter.
+func mode(mode, tunnel string) string {
+	if mode == "auto" {
+		return "auto: direct where that works, " + tunnel + " elsewhere"
+	}
+	return mode
+}
+
+func vxlan(v control.VXLAN) []cell {
+	if v.Closed != "" {
+		return []cell{painted("vxlan", yellow), text("closed: " + v.Closed)}
+	}
+	return []cell{text("vxlan"), text(details(fmt.Sprintf("UDP port %d", v.Port), fmt.Sprintf("VNI %d", v.VNI), v.VTEPMAC))}
+}
+
+func masquerade(on bool) string {
+	if on {
+		return "masquerade"
+	}
+	return "no masquerade"
 }
 
 // offloads says what is in use, and of the rest why not, one reason once.
@@ -107,6 +132,20 @@ func known[A interface {
 		return ""
 	}
 	return a.String()
+}
+
+// list returns what is known of addresses or prefixes, with commas between.
+func list[A interface {
+	IsValid() bool
+	String() string
+}](all []A) string {
+	var texts []string
+	for _, a := range all {
+		if t := known(a); t != "" {
+			texts = append(texts, t)
+		}
+	}
+	return strings.Join(texts, ", ")
 }
 
 func mtuOf(n int) string {

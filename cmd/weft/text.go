@@ -3,10 +3,13 @@ package main
 import (
 	"fmt"
 	"io"
+	"math"
 	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/weft-net/weft/cmd/internal/control"
 )
 
 // style says whether text is coloured.
@@ -111,6 +114,28 @@ func size(n uint64) string {
 		unit++
 	}
 	return fmt.Sprintf("%.1f %ciB", f, units[unit])
+}
+
+// rtt returns a round trip with as many decimals as are worth reading: 0.21ms, 12.3ms, 250ms; "" for none.
+func rtt(us control.Microseconds) string {
+	switch ms := float64(us) / float64(time.Millisecond); {
+	case us == 0:
+		return ""
+	case ms < 9.995:
+		return fmt.Sprintf("%.2fms", ms)
+	case ms < 99.95:
+		return fmt.Sprintf("%.1fms", ms)
+	default:
+		return fmt.Sprintf("%.0fms", ms)
+	}
+}
+
+// percent returns a share of 1, "" for nothing. What is more than nothing is at least 1%.
+func percent(share float64) string {
+	if share <= 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d%%", max(1, int(math.Round(100*share))))
 }
 
 // span returns a duration in its two largest units: 12s, 5m12s, 3h5m, 4d3h.

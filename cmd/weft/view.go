@@ -49,7 +49,7 @@ func (v view[T]) command(c *cli, cmd *cobra.Command) *cobra.Command {
 // watch shows a frame at once and then one a tick, until ctx ends. A daemon that is down at first is an error;
 // one that goes down later is being watched, and is expected back.
 func (v view[T]) watch(ctx context.Context, c *cli, client *control.Client) error {
-	ticks, stop := c.ticker()
+	ticks, stop := c.ticker(watchInterval)
 	defer stop()
 	for first := true; ; first = false {
 		answer, err := v.ask(client, ctx)

@@ -43,7 +43,7 @@ func watch(t *testing.T, socket string, terminal bool, args string, then ...func
 	c := &cli{
 		out: &out, errOut: &errOut, terminal: terminal, socket: socket,
 		now:    func() time.Time { return now },
-		ticker: func() (<-chan time.Time, func()) { return ticks, func() { stopped = true } },
+		ticker: func(time.Duration) (<-chan time.Time, func()) { return ticks, func() { stopped = true } },
 	}
 	status := c.run(ctx, strings.Fields(args))
 	if !stopped {
@@ -123,7 +123,7 @@ func TestInterruptWhileAsking(t *testing.T) {
 		var out, errOut bytes.Buffer
 		c := &cli{
 			out: &out, errOut: &errOut, socket: socket, now: time.Now,
-			ticker: func() (<-chan time.Time, func()) { return nil, func() {} },
+			ticker: func(time.Duration) (<-chan time.Time, func()) { return nil, func() {} },
 		}
 		status := c.run(ctx, strings.Fields(args))
 		if got := (result{status, out.String(), errOut.String()}); got != want {
@@ -139,7 +139,7 @@ func TestWatchEndsWhenOutputFails(t *testing.T) {
 	var errOut bytes.Buffer
 	c := &cli{
 		out: failing{}, errOut: &errOut, socket: socket, now: time.Now,
-		ticker: func() (<-chan time.Time, func()) { return nil, func() {} },
+		ticker: func(time.Duration) (<-chan time.Time, func()) { return nil, func() {} },
 	}
 	if status := c.run(t.Context(), []string{"peers", "--watch"}); status != 1 || errOut.String() != "weft: disk full\n" {
 		t.Errorf("status %d, %q", status, errOut.String())

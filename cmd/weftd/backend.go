@@ -24,19 +24,24 @@ func (d *daemon) Status() control.Status {
 	view := d.store.View(time.Now())
 	gossiped := d.gossip.Stats()
 	s := control.Status{
-		Version:    version.String(),
-		Node:       control.Node{ID: d.id.String(), Name: d.config.NodeName},
-		State:      control.StateReady,
-		Reason:     view.Self.Reason,
-		Started:    d.started,
-		PodNetwork: d.config.PodNetwork,
-		PodCIDR:    d.config.PodCIDR,
-		Tun:        control.Tun{Name: d.device.Name(), Address: d.config.PodCIDR.Addr(), MTU: d.mtu},
+		Version:     version.String(),
+		Node:        control.Node{ID: d.id.String(), Name: d.config.NodeName},
+		State:       control.StateReady,
+		Reason:      view.Self.Reason,
+		Started:     d.started,
+		PodNetworks: d.config.PodNetworks,
+		PodCIDRs:    d.config.PodCIDRs,
+		Tun:         control.Tun{Name: d.device.Name(), Addresses: tunAddresses(d.config.PodCIDRs), MTU: d.mtu},
 		Underlay: control.Underlay{
-			Interface: d.underlay.Interface, Address: d.underlay.Address, MTU: d.underlay.MTU, Why: d.underlay.Why,
+			Interface: d.underlay.Interface, Addresses: d.underlay.Addresses, MTU: d.underlay.MTU, Why: d.underlay.Why,
 		},
-		DataPort: d.config.DataPort,
-		Offload:  d.offloads(),
+		Mode:       d.config.Mode,
+		Tunnel:     d.config.Tunnel,
+		DataPort:   d.config.DataPort,
+		VXLAN:      d.vxlan(),
+		Masquerade: d.config.Masquerade && d.guarded == nil,
+		Firewall:   d.config.Firewall,
+		Offload:    d.offloads(),
 		Gossip: control.Gossip{
 			Address: d.gossip.Addr(), Encrypted: !d.config.Insecure, Members: gossiped.Alive + 1,
 			KeyMismatches: gossiped.KeyMismatches, Rejected: gossiped.Rejected,
@@ -73,25 +78,74 @@ func (d *daemon) Status() control.Status {
 	return s
 }
 
+func (d *daemon) vxlan() control.VXLAN {
+	v := control.VXLAN{Port: d.config.VXLANPort, VNI: d.config.VNI, VTEPMAC: d.station.MAC.String()}
+	if why := d.port.Closed()[encap.VXLAN]; why != nil {
+		v.Closed = why.Error()
+	}
+	return v
+}
+
+// chosen are the ways that are taken to the others, by their IDs.
+func (d *daemon) chosen() map[string]*choice {
+	all := make(map[string]*choice)
+	if choices := d.choices.Load(); choices != nil {
+		for i := range *choices {
+			all[(*choices)[i].id] = &(*choices)[i]
+		}
+	}
+	return all
+}
+
 // Peers are the other nodes.
 func (d *daemon) Peers() control.PeerList {
-	view, stats := d.store.View(time.Now()), d.engine.Stats()
+	view, stats, chosen := d.store.View(time.Now()), d.engine.Stats(), d.chosen()
 	list := control.PeerList{Peers: []control.Peer{}}
 	for _, m := range view.Members {
-		traffic := stats.Peers[m.ID.String()]
-		endpoint, reason := reachable(m)
-		if m.Reason != "" {
-			reason = m.Reason
+		p := control.Peer{
+			ID: m.ID.String(), Name: m.Name, State: string(m.State), Reason: m.Reason, Since: m.Since,
+			PodCIDRs: claimed(m), MTU: m.MTU,
 		}
+		if len(m.Endpoints) > 0 {
+			p.Endpoint = m.Endpoints[0]
+		}
+		list.Peers = append(list.Peers, p)
+	}
+	for _, c := range d.config.StaticPeers {
+		r := d.staticRemote(&c)
 		list.Peers = append(list.Peers, control.Peer{
-			ID: m.ID.String(), Name: m.Name,
-			State: string(m.State), Reason: reason, Since: m.Since,
-			Endpoint: endpoint, PodCIDRs: claimed(m), Mode: encap.UDP.String(), MTU: m.MTU,
-			Tx: control.Traffic{Packets: traffic.TxPackets, Bytes: traffic.TxBytes},
-			Rx: control.Traffic{Packets: traffic.RxPackets, Bytes: traffic.RxBytes},
+			ID: r.id, Name: r.name, State: control.PeerUp, Static: true, PodCIDRs: r.prefixes, Endpoint: r.endpoints[0], MTU: r.mtu,
 		})
 	}
+	for i := range list.Peers {
+		p := &list.Peers[i]
+		traffic := stats.Peers[p.ID]
+		p.Tx = control.Traffic{Packets: traffic.TxPackets, Bytes: traffic.TxBytes}
+		p.Rx = control.Traffic{Packets: traffic.RxPackets, Bytes: traffic.RxBytes}
+		p.DataPath = control.DataUnknown
+		if c := chosen[p.ID]; c != nil {
+			d.describe(p, c)
+		}
+	}
 	return list
+}
+
+// describe adds what is known of the way that is taken to p.
+func (d *daemon) describe(p *control.Peer, c *choice) {
+	p.Mode, p.Why, p.MTU = c.mode, c.why, c.mtu
+	if c.mode == "" {
+		return
+	}
+	p.Endpoint = c.to
+	s := d.prober.state(c.way())
+	p.PathMTU, p.PathProven, p.RTT, p.Loss = s.MTU, s.Proven, control.Microseconds(s.RTT), s.Loss
+	switch {
+	case p.Static:
+	case s.Works:
+		p.DataPath = control.DataWorks
+	case s.Known:
+		p.DataPath = control.DataFails
+	}
 }
 
 func claimed(m membership.Member) []netip.Prefix {
@@ -109,14 +163,13 @@ func (d *daemon) Routes() control.RouteList {
 	for _, p := range view.Self.Prefixes {
 		list.Routes = append(list.Routes, control.Route{Prefix: p, Node: d.config.NodeName, ID: d.id.String(), Local: true})
 	}
-	for _, m := range view.Members {
-		endpoint, reason := reachable(m)
-		if reason != "" {
+	for _, c := range d.chosen() {
+		if c.mode == "" {
 			continue
 		}
-		for _, p := range m.Prefixes {
+		for _, p := range c.prefixes {
 			list.Routes = append(list.Routes, control.Route{
-				Prefix: p, Node: m.Name, ID: m.ID.String(), Endpoint: endpoint, Mode: encap.UDP.String(), MTU: m.MTU,
+				Prefix: p, Node: c.name, ID: c.id, Endpoint: c.to, Mode: c.mode, MTU: c.mtu,
 			})
 		}
 	}
@@ -140,6 +193,9 @@ func (d *daemon) Drops() control.Drops {
 	}
 	if n, err := d.host.TxDropped(d.device.Name()); err == nil {
 		drops.Kernel.TunTxDropped = n
+	}
+	if n, err := d.firewall.Spoofed(); err == nil && d.guarded == nil {
+		drops.Kernel.DirectSpoofed = n
 	}
 	return drops
 }
@@ -166,7 +222,7 @@ func (d *daemon) Leave(ctx context.Context) error {
 	d.log.Info("this node departs", "heard", err == nil)
 	d.leave(errLeft)
 	if err != nil {
-		return fmt.Errorf("this node has left, and weftd ends, but the others keep %s reserved for it until it is started again and leaves in their reach: %w", d.config.PodCIDR, err)
+		return fmt.Errorf("this node has left, and weftd ends, but the others keep %v reserved for it until it is started again and leaves in their reach: %w", d.config.PodCIDRs, err)
 	}
 	return nil
 }

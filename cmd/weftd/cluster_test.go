@@ -82,6 +82,7 @@ func (c *cluster) add(number int) *member {
 	c.t.Cleanup(m.client.Close)
 	m.configure(map[string]string{
 		"nodeName":      name,
+		"mode":          "udp",
 		"podNetwork":    "10.244.0.0/16",
 		"podCIDR":       fmt.Sprintf("10.244.%d.0/24", number),
 		"join":          "[198.51.100.1]",

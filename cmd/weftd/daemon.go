@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -18,17 +19,19 @@ import (
 	"github.com/weft-net/weft/cmd/internal/control"
 	"github.com/weft-net/weft/dataplane"
 	"github.com/weft-net/weft/dataplane/device"
+	"github.com/weft-net/weft/dataplane/firewall"
 	"github.com/weft-net/weft/dataplane/host"
 	"github.com/weft-net/weft/dataplane/offload"
+	"github.com/weft-net/weft/dataplane/path"
 	"github.com/weft-net/weft/encap"
 	"github.com/weft-net/weft/membership"
 	"github.com/weft-net/weft/membership/gossip"
 )
 
 const (
-	// outerHeaders is what the underlay adds in front of a codec's own header:
-	// IPv4 without options and UDP, in bytes.
-	outerHeaders = 20 + 8
+	// minMTU is the least MTU of the TUN: IPv6 asks for it (RFC 8200 section 5). Where
+	// the underlay is narrower than that and the headers, outer packets are fragmented.
+	minMTU = 1280
 
 	// farewell bounds the last answers of the control API.
 	farewell = 2 * time.Second
@@ -53,13 +56,18 @@ type daemon struct {
 	port     *encap.Port
 	device   *device.TUN
 	engine   *dataplane.Engine
+	firewall *firewall.Firewall
+	guarded  error // why the kernel does not guard direct routes; nil where it does
+	prober   *prober
+	station  encap.Station
 	id       membership.ID
 	store    *membership.Store
 	gossip   *gossip.Gossip
 
 	owned []func() error // what close undoes, in the order it was made
 
-	joined  atomic.Bool // the node has its block, and carries packets
+	joined  atomic.Bool              // the node has its block, and carries packets
+	choices atomic.Pointer[[]choice] // the ways that are taken to the others
 	trouble trouble
 
 	// leave ends the daemon with errLeft.
@@ -124,7 +132,15 @@ func (d *daemon) assemble() (err error) {
 	if err := d.openDataplane(); err != nil {
 		return err
 	}
-	return d.openMembership(key)
+	if err := d.openFirewall(); err != nil {
+		return err
+	}
+	if err := d.openMembership(key); err != nil {
+		return err
+	}
+	d.station = encap.Station{VNI: d.config.VNI, MAC: vtepMAC(d.id)}
+	d.prober = newProber(d.log, d.engine, d.port, d.id.String(), path.Key(key))
+	return nil
 }
 
 // survey finds the underlay and checks the pod network against this machine.
@@ -132,16 +148,11 @@ func (d *daemon) survey() (err error) {
 	if d.underlay, err = d.host.Underlay(d.config.Underlay.String()); err != nil {
 		return err
 	}
-	d.log.Info("underlay chosen", "interface", d.underlay.Interface, "address", d.underlay.Address, "mtu", d.underlay.MTU, "why", d.underlay.Why)
-	largest := d.underlay.MTU - outerHeaders - encap.UDP.Overhead()
-	switch d.mtu = d.config.MTU; {
-	case d.mtu == 0:
-		d.mtu = min(largest, encap.MaxPayload-encap.UDP.Overhead())
-	case d.mtu > largest:
-		return fmt.Errorf("mtu %d (%s) does not fit: the MTU of %s is %d, of which headers take %d, so set `mtu` to %d or less, or leave it out",
-			d.mtu, d.config.Source("mtu"), d.underlay.Interface, d.underlay.MTU, d.underlay.MTU-largest, largest)
+	d.log.Info("underlay chosen", "interface", d.underlay.Interface, "addresses", d.underlay.Addresses, "mtu", d.underlay.MTU, "why", d.underlay.Why)
+	if err := d.setMTU(); err != nil {
+		return err
 	}
-	warnings, err := d.host.CheckPodNetwork(d.config.PodNetwork, d.config.PodCIDR, d.underlay.Address)
+	warnings, err := d.host.CheckPodNetwork(d.config.PodNetworks, d.config.PodCIDRs, d.underlay.Addresses)
 	if err != nil {
 		return err
 	}
@@ -151,7 +162,32 @@ func (d *daemon) survey() (err error) {
 	for _, w := range warnings {
 		d.log.Warn(w)
 	}
-	d.warnings = warnings
+	d.warnings = append(d.warnings, warnings...)
+	return nil
+}
+
+// setMTU gives the pods what is left of the underlay's MTU by the largest overhead of
+// any mode and family that may come to be used, so that a change of mode or endpoint
+// is none of theirs.
+func (d *daemon) setMTU() error {
+	overhead := 0
+	for _, a := range d.underlay.Addresses {
+		for _, codec := range encap.Codecs() {
+			overhead = max(overhead, outerHeaders(a)+codec.Overhead())
+		}
+	}
+	largest := min(d.underlay.MTU-overhead, encap.MaxPayload-overhead)
+	switch d.mtu = d.config.MTU; {
+	case largest < minMTU:
+		d.warnings = append(d.warnings, fmt.Sprintf("the MTU of %s is %d, which with %d bytes of headers leaves less than the %d that IPv6 needs: the largest packets are sent in fragments",
+			d.underlay.Interface, d.underlay.MTU, overhead, minMTU))
+		d.mtu = minMTU
+	case d.mtu == 0:
+		d.mtu = largest
+	case d.mtu > largest:
+		return fmt.Errorf("mtu %d (%s) does not fit: the MTU of %s is %d, of which headers take %d, so set `mtu` to %d or less, or leave it out",
+			d.mtu, d.config.Source("mtu"), d.underlay.Interface, d.underlay.MTU, overhead, largest)
+	}
 	return nil
 }
 
@@ -166,7 +202,7 @@ func (d *daemon) openMembership(key []byte) error {
 		return fmt.Errorf("stateDir (%s): %w", d.config.Source("stateDir"), err)
 	}
 	d.id = identity.ID
-	store, warnings, err := membership.OpenStore(d.config.StateDir, identity, d.config.PodNetwork, d.config.DeadGrace, time.Now())
+	store, warnings, err := membership.OpenStore(d.config.StateDir, identity, d.config.PodNetworks, d.config.DeadGrace, time.Now())
 	if err != nil {
 		return fmt.Errorf("stateDir (%s): %w", d.config.Source("stateDir"), err)
 	}
@@ -178,7 +214,7 @@ func (d *daemon) openMembership(key []byte) error {
 
 	addr := d.config.GossipAddr
 	if !addr.IsValid() {
-		addr = d.underlay.Address
+		addr = d.underlay.Addresses[0]
 	}
 	bind := netip.AddrPortFrom(addr, d.config.GossipPort)
 	d.gossip, err = gossip.New(gossip.Config{
@@ -189,6 +225,15 @@ func (d *daemon) openMembership(key []byte) error {
 	}
 	d.own(d.gossip.Close)
 	return nil
+}
+
+// vtepMAC is a node's VTEP address: of its ID, so that it stays the same, and locally
+// administered (IEEE 802c).
+func vtepMAC(id membership.ID) (mac encap.MAC) {
+	sum := sha256.Sum256(id[:])
+	copy(mac[:], sum[:])
+	mac[0] = mac[0]&^1 | 2
+	return mac
 }
 
 // serve runs the daemon's parts until one fails or ctx is done, and waits for
@@ -220,6 +265,11 @@ func (d *daemon) serve(ctx context.Context) error {
 		group.Go(func() error { return d.engine.Run(ctx) })
 		group.Go(func() error { return d.gossip.Run(ctx) })
 		group.Go(func() error { return d.reconcile(ctx) })
+		conns, err := d.listenDirect()
+		if err != nil {
+			return err
+		}
+		group.Go(func() error { return d.prober.run(ctx, conns) })
 		return nil
 	})
 	err := group.Wait()

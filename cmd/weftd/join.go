@@ -40,7 +40,7 @@ func (d *daemon) join(ctx context.Context) error {
 	if err := d.admitted(ctx); err != nil {
 		return err
 	}
-	err := d.host.Apply(d.hostState())
+	_, err := d.host.Apply(d.hostState(nil))
 	if !errors.Is(err, host.ErrAnother) {
 		d.own(d.host.Remove)
 	}
@@ -50,7 +50,7 @@ func (d *daemon) join(ctx context.Context) error {
 	if err := d.store.Publish(d.description()); err != nil {
 		return err
 	}
-	return d.store.Claim(d.config.PodCIDR)
+	return d.store.Claim(d.config.PodCIDRs...)
 }
 
 // admitted returns nil once this node may have its address and its block; until
@@ -63,7 +63,7 @@ func (d *daemon) admitted(ctx context.Context) error {
 	patience := time.NewTimer(successionPatience)
 	defer patience.Stop()
 	for waiting := false; ; waiting = true {
-		err := d.store.Check(d.description(), d.config.PodCIDR)
+		err := d.store.Check(d.description(), d.config.PodCIDRs...)
 		conflict, ok := errors.AsType[*membership.ConflictError](err)
 		switch {
 		case err == nil:
@@ -85,28 +85,21 @@ func (d *daemon) admitted(ctx context.Context) error {
 
 // description is what the other nodes hear of this one.
 func (d *daemon) description() membership.Description {
-	return membership.Description{
-		Name:      d.config.NodeName,
-		Endpoints: []netip.AddrPort{d.port.Addr()},
-		Gossip:    d.gossip.Addr(),
-		Modes:     []string{encap.UDP.String()},
-
+	m := membership.Description{
+		Name:         d.config.NodeName,
+		Gossip:       d.gossip.Addr(),
+		Modes:        d.modes(),
 		Capabilities: d.capabilities(),
+		VTEPMAC:      d.station.MAC.String(),
+		VNI:          d.config.VNI,
 		MTU:          d.mtu,
+		LinkMTU:      d.underlay.MTU,
 	}
-}
-
-// hostState is what the kernel shall know: the way into the pod network, and
-// that nobody else answers for this node's own block.
-func (d *daemon) hostState() host.State {
-	address := d.config.PodCIDR.Addr()
-	return host.State{
-		Link:    d.device.Name(),
-		Address: netip.PrefixFrom(address, address.BitLen()),
-		MTU:     d.mtu,
-		Routes: []host.Route{
-			{Prefix: d.config.PodNetwork, Source: address},
-			{Prefix: d.config.PodCIDR, Unreachable: true},
-		},
+	for _, a := range d.underlay.Addresses {
+		m.Endpoints = append(m.Endpoints, netip.AddrPortFrom(a, d.config.DataPort))
 	}
+	if number, open := d.port.Number(encap.VXLAN); open {
+		m.VXLANPort = number
+	}
+	return m
 }

@@ -98,7 +98,7 @@ func bounce(t *testing.T, from, to *topo.Pod, total int, segmented bool) error {
 	t.Helper()
 	server := listenUDP(t, to.Namespace)
 	defer server.Close()
-	conn, err := dial(from.Namespace, "udp4", to.Addr, echoPort)
+	conn, err := dial(from.Namespace, "udp", to.Addr, echoPort)
 	if err != nil {
 		return err
 	}
@@ -154,7 +154,7 @@ func send(conn net.Conn, data []byte, segmented bool) error {
 
 // echo sends the next datagrams back to where they came from.
 func echo(server *net.UDPConn, datagrams int) error {
-	buf := make([]byte, 2*datagramSize)
+	buf := make([]byte, 1<<16)
 	for range datagrams {
 		n, from, err := server.ReadFromUDPAddrPort(buf)
 		if err != nil {

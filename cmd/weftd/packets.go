@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"net/netip"
 	"runtime"
 
 	"github.com/weft-net/weft/cmd/internal/config"
@@ -25,11 +24,21 @@ func (d *daemon) openDataplane() (err error) {
 	if workers == 0 {
 		workers = min(max(1, runtime.NumCPU()/2), maxAutoWorkers)
 	}
-	addr := netip.AddrPortFrom(d.underlay.Address, d.config.DataPort)
-	if d.port, err = encap.Listen(addr, workers, d.wanted); err != nil {
+	need, _ := encap.ParseCodec(d.config.Tunnel)
+	d.port, err = encap.Listen(encap.ListenConfig{
+		Addrs:   d.underlay.Addresses,
+		Ports:   map[encap.Codec]uint16{encap.UDP: d.config.DataPort, encap.VXLAN: d.config.VXLANPort},
+		Need:    need,
+		Workers: workers,
+		Want:    d.wanted,
+	})
+	if err != nil {
 		return err
 	}
 	d.own(d.port.Close)
+	for codec, why := range d.port.Closed() {
+		d.warnings = append(d.warnings, fmt.Sprintf("this node does not take %s from others: %v", codec, why))
+	}
 	if d.device, err = device.Open(d.config.Tun, workers, d.wanted); err != nil {
 		return err
 	}
@@ -42,7 +51,7 @@ func (d *daemon) openDataplane() (err error) {
 	for i, queue := range d.device.Queues() {
 		pairs = append(pairs, dataplane.Pair{Queue: queue, Wire: d.port.Sockets()[i]})
 	}
-	d.engine = dataplane.New(pairs, encap.UDP, d.device.Features())
+	d.engine = dataplane.New(pairs, d.device.Features())
 	return nil
 }
 
@@ -78,6 +87,22 @@ func (d *daemon) refused(f offload.Feature) error {
 		return why
 	}
 	return d.port.Refused()[f]
+}
+
+// modes are what this node takes from others, as its record spells it: what it would
+// rather have comes first. What it has no port for is not among them.
+func (d *daemon) modes() (modes []string) {
+	if (d.config.Mode == config.ModeAuto || d.config.Mode == config.ModeDirect) && d.guarded == nil {
+		modes = append(modes, modeDirect)
+	}
+	first := d.config.Tunnel
+	modes = append(modes, first)
+	for _, codec := range encap.Codecs() {
+		if _, open := d.port.Number(codec); open && codec.String() != first {
+			modes = append(modes, codec.String())
+		}
+	}
+	return modes
 }
 
 // capabilities are what this node takes from others beyond the bare modes, as

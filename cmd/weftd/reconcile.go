@@ -5,11 +5,10 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/weft-net/weft/dataplane"
-	"github.com/weft-net/weft/dataplane/offload"
+	"github.com/weft-net/weft/dataplane/host"
 	"github.com/weft-net/weft/encap"
 	"github.com/weft-net/weft/membership"
 )
@@ -22,11 +21,15 @@ const saveInterval = time.Second
 // and brought back: other programs flush routes and set links down.
 const hostInterval = 10 * time.Second
 
-// reconcile keeps the dataplane to what membership says, until ctx is done. It is
-// the single bridge between the two.
+// reconcile keeps the dataplane to what membership says and the prober finds out,
+// until ctx is done. It is the single bridge between them.
 func (d *daemon) reconcile(ctx context.Context) error {
-	changed, cancel := d.store.Subscribe()
+	members, cancel := d.store.Subscribe()
 	defer cancel()
+	kernel, err := d.host.Watch(ctx)
+	if err != nil {
+		return err
+	}
 	said := make(map[membership.ID]string)
 	next := time.NewTimer(0) // when the view changes by itself
 	defer next.Stop()
@@ -34,6 +37,7 @@ func (d *daemon) reconcile(ctx context.Context) error {
 	defer save.Stop()
 	check := time.NewTicker(hostInterval)
 	defer check.Stop()
+	look := newLookup(d.host)
 	for {
 		select {
 		case <-ctx.Done():
@@ -43,60 +47,120 @@ func (d *daemon) reconcile(ctx context.Context) error {
 			d.trouble.say(d.log, troubleSave, d.store.Save())
 			continue
 		case <-check.C:
-			d.trouble.say(d.log, troubleHost, d.host.Apply(d.hostState()))
-			continue
-		case <-changed:
+			look.forget()
+		case <-kernel:
+			look.forget()
+		case <-d.prober.changed:
+		case <-members:
 		case <-next.C:
 		}
 		view := d.store.View(time.Now())
 		d.say(view, said)
-		if err := d.engine.Apply(desired(d, view)); err != nil {
-			d.log.Error("the dataplane keeps its former peers", "reason", err)
-		}
+		d.settle(view, look.way)
 		if !view.Next.IsZero() {
 			next.Reset(time.Until(view.Next))
 		}
 	}
 }
 
-// desired is the dataplane that view asks for. A node whose own claim lost a
-// conflict owns nothing, so that it neither sends from nor takes for the block.
-func desired(d *daemon, view membership.View) dataplane.Config {
+// settle chooses the way to each of the others, and brings the engine, the kernel's
+// routes and the firewall to that. Before the kernel sends directly its rules let the
+// answers in.
+func (d *daemon) settle(view membership.View, look func(netip.Addr) (host.Way, error)) {
+	remotes, clashes := d.remotes(view)
+	d.trouble.say(d.log, troubleStatic, clashes)
+	here := site{
+		mode: d.config.Mode, addresses: d.underlay.Addresses, tun: d.device.Name(), underlay: d.underlay.Interface,
+		mtu: d.mtu, guarded: d.guarded, look: look,
+	}
+	all, choices := make([]ways, len(remotes)), make([]choice, len(remotes))
+	for i, r := range remotes {
+		all[i] = here.waysTo(r)
+	}
+	d.prober.plan(d.station, tunAddresses(d.config.PodCIDRs), all, d.tunnel)
+	for i := range all {
+		choices[i] = all[i].choose(d.mtu, d.prober.state)
+	}
+	d.prober.took(choices)
+	d.sayChoices(choices)
+	d.choices.Store(&choices)
+
+	if err := d.engine.Apply(d.desired(view, choices)); err != nil {
+		d.log.Error("the dataplane keeps its former peers", "reason", err)
+	}
+	if d.guarded == nil {
+		d.trouble.say(d.log, troubleFirewall, d.firewall.Apply(d.firewallState(choices)))
+	}
+	repaired, err := d.host.Apply(d.hostState(choices))
+	for _, what := range repaired {
+		d.log.Warn("another program changed what is weft's; it is put back", "what", what)
+	}
+	d.trouble.say(d.log, troubleHost, err)
+}
+
+// desired is the dataplane for a view and the ways that were chosen. A node whose own
+// claim lost a conflict owns nothing, so that it neither sends from nor takes for the block.
+func (d *daemon) desired(view membership.View, choices []choice) dataplane.Config {
 	c := dataplane.Config{
 		PodCIDRs:  view.Self.Prefixes,
-		Address:   d.config.PodCIDR.Addr(),
-		Endpoints: []netip.Addr{d.underlay.Address},
+		Addresses: tunAddresses(d.config.PodCIDRs),
+		Endpoints: d.underlay.Addresses,
+		Station:   d.station,
 		MTU:       d.mtu,
+		ClampMSS:  d.config.ClampMSS,
 	}
-	for _, m := range view.Members {
-		endpoint, reason := reachable(m)
-		if len(m.Prefixes) == 0 || reason != "" {
-			continue
+	for i := range choices {
+		w := &choices[i]
+		p := dataplane.Peer{
+			ID: w.id, Endpoints: w.addrs(), PodCIDRs: w.prefixes, MTU: w.mtu, RCO: w.rco, Foreign: w.static,
 		}
-		c.Peers = append(c.Peers, dataplane.Peer{
-			ID:       m.ID.String(),
-			Endpoint: endpoint,
-			PodCIDRs: m.Prefixes,
-			MTU:      m.MTU,
-			Codec:    encap.UDP,
-			RCO:      d.wanted.Has(offload.RCO) && slices.Contains(m.Capabilities, offload.RCO.String()),
-		})
+		if w.tunnel != nil {
+			p.To, p.Tunnel = w.tunnel.To, *d.tunnel(&w.remote, w.tunnel.codec)
+		}
+		c.Peers = append(c.Peers, p)
 	}
 	return c
 }
 
-// reachable returns where m takes what this node can send: plain UDP over IPv4. A
-// reason says why it takes none of that.
-func reachable(m membership.Member) (endpoint netip.AddrPort, reason string) {
-	if !slices.Contains(m.Modes, encap.UDP.String()) {
-		return netip.AddrPort{}, fmt.Sprintf("takes %v, and this node sends %s only", m.Modes, encap.UDP)
-	}
-	for _, e := range m.Endpoints {
-		if e.Addr().Is4() {
-			return e, ""
+// tunnel is how r takes codec.
+func (d *daemon) tunnel(r *remote, codec encap.Codec) *encap.Tunnel {
+	return &encap.Tunnel{Codec: codec, VNI: r.vni, Local: d.station.MAC, Remote: r.mac}
+}
+
+// lookup remembers how the kernel sends to underlay addresses, until something changes.
+type lookup struct {
+	host *host.Host
+	ways map[netip.Addr]host.Way
+}
+
+func newLookup(h *host.Host) *lookup { return &lookup{h, make(map[netip.Addr]host.Way)} }
+
+func (l *lookup) forget() { clear(l.ways) }
+
+func (l *lookup) way(to netip.Addr) (w host.Way, err error) {
+	w, known := l.ways[to]
+	if !known {
+		if w, err = l.host.Way(to); err == nil {
+			l.ways[to] = w
 		}
 	}
-	return netip.AddrPort{}, "has no IPv4 endpoint"
+	return w, err
+}
+
+// sayChoices logs each way that is another than before.
+func (d *daemon) sayChoices(choices []choice) {
+	before := make(map[string]*choice)
+	if last := d.choices.Load(); last != nil {
+		for i := range *last {
+			before[(*last)[i].id] = &(*last)[i]
+		}
+	}
+	for i := range choices {
+		c := &choices[i]
+		if was := before[c.id]; was == nil || was.mode != c.mode || was.to != c.to || was.mtu != c.mtu {
+			d.log.Info("way", "node", c.name, "mode", c.mode, "to", c.to, "mtu", c.mtu, "why", c.why)
+		}
+	}
 }
 
 // say logs what became of each member since said, once.

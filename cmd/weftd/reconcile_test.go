@@ -8,20 +8,17 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/weft-net/weft/cmd/internal/config"
-	"github.com/weft-net/weft/dataplane"
 	"github.com/weft-net/weft/dataplane/host"
 	"github.com/weft-net/weft/membership"
 )
 
 func testDaemon(log *strings.Builder) *daemon {
 	return &daemon{
-		config:   &config.Config{NodeName: "n1", PodCIDR: netip.MustParsePrefix("10.244.1.0/24")},
+		config:   &config.Config{NodeName: "n1", PodCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.1.0/24")}},
 		log:      slog.New(slog.NewTextHandler(log, nil)),
-		underlay: host.Underlay{Address: netip.MustParseAddr("198.51.100.1")},
-		mtu:      1472,
+		underlay: host.Underlay{Interface: "eth0", Addresses: []netip.Addr{netip.MustParseAddr("198.51.100.1")}},
+		mtu:      1450,
 	}
 }
 
@@ -29,47 +26,9 @@ func testMember(name, endpoint string, state membership.State, owned ...netip.Pr
 	m := membership.Member{State: state, Prefixes: owned}
 	m.ID = membership.ID([32]byte{name[1]})
 	m.Name, m.MTU = name, 1400
-	m.Endpoints = []netip.AddrPort{netip.MustParseAddrPort("[2001:db8::1]:8285"), netip.MustParseAddrPort(endpoint)}
-	m.Modes = []string{"vxlan", "udp"}
+	m.Endpoints = []netip.AddrPort{netip.MustParseAddrPort(endpoint)}
+	m.Modes, m.VXLANPort, m.VTEPMAC, m.VNI = []string{"vxlan", "udp"}, 4789, "02:00:00:00:00:02", 7
 	return m
-}
-
-func TestDesired(t *testing.T) {
-	own, theirs := netip.MustParsePrefix("10.244.1.0/24"), netip.MustParsePrefix("10.244.2.0/24")
-	up := testMember("n2", "198.51.100.2:8285", membership.StateUp, theirs)
-	vxlanOnly := testMember("n5", "198.51.100.5:4789", membership.StateUp, netip.MustParsePrefix("10.244.5.0/24"))
-	vxlanOnly.Modes = []string{"vxlan"}
-	view := membership.View{
-		Self: testMember("n1", "198.51.100.1:8285", membership.StateUp, own),
-		Members: []membership.Member{
-			up,
-			testMember("n3", "198.51.100.3:8285", membership.StateDown),
-			testMember("n4", "[2001:db8::4]:8285", membership.StateUp, netip.MustParsePrefix("10.244.4.0/24")),
-			vxlanOnly,
-		},
-	}
-	d := testDaemon(new(strings.Builder))
-	got := desired(d, view)
-	want := dataplane.Config{
-		PodCIDRs:  []netip.Prefix{own},
-		Address:   own.Addr(),
-		Endpoints: []netip.Addr{d.underlay.Address},
-		MTU:       1472,
-		Peers: []dataplane.Peer{{
-			ID: up.ID.String(), Endpoint: up.Endpoints[1], PodCIDRs: []netip.Prefix{theirs}, MTU: 1400,
-		}},
-	}
-	comparers := cmp.Options{cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
-		cmp.Comparer(func(a, b netip.Addr) bool { return a == b }), cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })}
-	if diff := cmp.Diff(want, got, comparers); diff != "" {
-		t.Errorf("desired (-want +got):\n%s", diff)
-	}
-
-	// A fenced node keeps its address, and owns nothing.
-	view.Self = testMember("n1", "198.51.100.1:8285", membership.StateFenced)
-	if got := desired(d, view); len(got.PodCIDRs) != 0 || len(got.Peers) != 1 {
-		t.Errorf("fenced, the node owns %v and has %d peers", got.PodCIDRs, len(got.Peers))
-	}
 }
 
 func TestTroubleIsSaidOnce(t *testing.T) {

@@ -29,7 +29,7 @@ func listenTCP(t *testing.T, in *topo.Namespace) net.Listener {
 	t.Helper()
 	var l net.Listener
 	err := in.Do(func() (err error) {
-		l, err = net.Listen("tcp4", fmt.Sprintf(":%d", echoPort))
+		l, err = net.Listen("tcp", fmt.Sprintf(":%d", echoPort))
 		return err
 	})
 	if err != nil {
@@ -43,7 +43,7 @@ func listenUDP(t *testing.T, in *topo.Namespace) *net.UDPConn {
 	t.Helper()
 	var c *net.UDPConn
 	err := in.Do(func() (err error) {
-		c, err = net.ListenUDP("udp4", &net.UDPAddr{Port: echoPort})
+		c, err = net.ListenUDP("udp", &net.UDPAddr{Port: echoPort})
 		return err
 	})
 	if err != nil {
@@ -76,7 +76,7 @@ func transfer(t *testing.T, from, to *topo.Pod, bytes int64) error {
 			return err
 		}
 		defer c.Close()
-		if addr := c.RemoteAddr().(*net.TCPAddr).AddrPort().Addr(); addr != from.Addr {
+		if addr := c.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap(); addr != from.Addr {
 			return fmt.Errorf("the receiver sees %s, the sender is %s", addr, from.Addr)
 		}
 		if err := c.SetDeadline(time.Now().Add(2 * patience)); err != nil {
@@ -91,7 +91,7 @@ func transfer(t *testing.T, from, to *topo.Pod, bytes int64) error {
 		return err
 	})
 	group.Go(func() error {
-		c, err := dial(from.Namespace, "tcp4", to.Addr, echoPort)
+		c, err := dial(from.Namespace, "tcp", to.Addr, echoPort)
 		if err != nil {
 			l.Close()
 			return err

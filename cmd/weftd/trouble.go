@@ -11,6 +11,9 @@ import (
 const (
 	troubleSave = "the peers cannot be saved, so that a restart would not know them"
 	troubleHost = "the kernel's state is not what it should be, and could not be brought back"
+
+	troubleFirewall = "weft's own firewall rules could not be put in place"
+	troubleStatic   = "a static peer is left out"
 )
 
 // trouble is what goes wrong at the moment, by kind. It may be used concurrently;

@@ -16,10 +16,12 @@ import (
 )
 
 func testState() State {
-	address := netip.MustParsePrefix("10.244.1.0/32")
-	return State{Link: "weft0", Address: address, MTU: 1472, Routes: []Route{
-		{Prefix: netip.MustParsePrefix("10.244.0.0/16"), Source: address.Addr()},
+	address4, address6 := netip.MustParsePrefix("10.244.1.0/32"), netip.MustParsePrefix("fd00:244:1::/128")
+	return State{Link: "weft0", Addresses: []netip.Prefix{address4, address6}, MTU: 1472, Routes: []Route{
+		{Prefix: netip.MustParsePrefix("10.244.0.0/16"), Source: address4.Addr()},
+		{Prefix: netip.MustParsePrefix("fd00:244::/32"), Source: address6.Addr()},
 		{Prefix: netip.MustParsePrefix("10.244.1.0/24"), Unreachable: true},
+		{Prefix: netip.MustParsePrefix("fd00:244:1::/64"), Unreachable: true},
 	}}
 }
 
@@ -27,11 +29,13 @@ func testState() State {
 func ourRoutes() []string {
 	return []string{
 		"10.244.0.0/16 dev weft0 proto 119 src 10.244.1.0",
+		"fd00:244::/32 dev weft0 proto 119 src fd00:244:1:: metric 1024",
 		"unreachable 10.244.1.0/24 proto 119 metric 4278198272",
+		"unreachable fd00:244:1::/64 dev lo proto 119 metric 4278198272",
 	}
 }
 
-// checkApplied compares the kernel with testState.
+// checkApplied compares the kernel with testState and extraRoutes.
 func checkApplied(t *testing.T, h *Host, extraRoutes ...string) {
 	t.Helper()
 	a := link(t, h, "weft0").Attrs()
@@ -40,14 +44,23 @@ func checkApplied(t *testing.T, h *Host, extraRoutes ...string) {
 	}
 	addrs, err := h.addresses(link(t, h, "weft0"), netlink.FAMILY_ALL)
 	must(t, err)
-	if len(addrs) != 1 || addrs[0].IPNet.String() != "10.244.1.0/32" {
-		t.Errorf("addresses: %v, want 10.244.1.0/32 and no link-local one", addrs)
+	var have []string
+	for _, a := range addrs {
+		have = append(have, a.IPNet.String())
+		if a.Flags&unix.IFA_F_TENTATIVE != 0 {
+			t.Errorf("address %v is tentative", a.IPNet)
+		}
+	}
+	if want := []string{"10.244.1.0/32", "fd00:244:1::/128"}; !slices.Equal(have, want) {
+		t.Errorf("addresses: %v, want %v and no link-local one", have, want)
 	}
 	for path, want := range map[string]string{
 		"net/ipv4/ip_forward":                 "1",
+		"net/ipv6/conf/all/forwarding":        "1",
 		"net/ipv4/conf/weft0/rp_filter":       "2",
 		"net/ipv4/conf/weft0/accept_local":    "1",
 		"net/ipv6/conf/weft0/addr_gen_mode":   "1",
+		"net/ipv6/conf/weft0/disable_ipv6":    "0",
 		"net/ipv4/conf/default/rp_filter":     "0",
 		"net/ipv4/conf/default/accept_local":  "0",
 		"net/ipv6/conf/default/addr_gen_mode": "0",
@@ -67,27 +80,31 @@ func TestApplyTwiceChangesNothing(t *testing.T) {
 	h := newNamespace(t)
 	setSysctl(t, "net/ipv4/conf/default/rp_filter", "0")
 	newTUN(t, "weft0")
-	must(t, h.Apply(testState()))
-	checkApplied(t, h)
+	newUnderlay(t, h)
+	apply(t, h, directState())
+	checkApplied(t, h, append(theirRoutes(), directRoutes()...)...)
 
 	e := watch(t)
-	// The kernel announces the carrier of the new TUN with some delay: such a link event, at most one or two, is
-	// not Apply's.
+	// The kernel announces the carrier of the links and the addresses it made on the underlay with some delay: such
+	// events, a few at most, are not Apply's.
 	for deadline := time.Now().Add(5 * time.Second); ; {
-		must(t, h.Apply(testState()))
+		if repaired := apply(t, h, directState()); len(repaired) > 0 {
+			t.Errorf("Apply of what is there repaired %q", repaired)
+		}
 		got := e.take(t)
 		if len(got) == 0 {
 			break
 		}
-		other := slices.ContainsFunc(got, func(typ uint16) bool { return typ != unix.RTM_NEWLINK })
-		if other || time.Now().After(deadline) {
+		if time.Now().After(deadline) {
 			t.Fatalf("Apply of what is there caused events of types %v", got)
 		}
 	}
-	checkApplied(t, h)
-	must(t, h.nl.RouteDel(&netlink.Route{Dst: hostNet("10.244.0.0/16"), Scope: netlink.SCOPE_NOWHERE}))
-	if got := e.take(t); !slices.Equal(got, []uint16{unix.RTM_DELROUTE}) {
-		t.Errorf("events after a route was removed: %v; the subscription does not work", got)
+	checkApplied(t, h, append(theirRoutes(), directRoutes()...)...)
+	for prefix, scope := range map[string]netlink.Scope{"10.244.0.0/16": netlink.SCOPE_NOWHERE, "fd00:244::/32": netlink.SCOPE_UNIVERSE} {
+		must(t, h.nl.RouteDel(&netlink.Route{Dst: hostNet(prefix), Scope: scope}))
+		if got := e.take(t); !slices.Equal(got, []uint16{unix.RTM_DELROUTE}) {
+			t.Errorf("events after a route was removed: %v; the subscription does not work", got)
+		}
 	}
 }
 
@@ -95,15 +112,28 @@ func TestApplyCorrectsAndSweeps(t *testing.T) {
 	h := newNamespace(t)
 	setSysctl(t, "net/ipv4/conf/default/rp_filter", "0")
 	newTUN(t, "weft0")
-	eth := newVeth(t, h, "eth0", "eth0p", "192.0.2.2/24").Attrs().Index
-	foreign := &netlink.Route{Dst: hostNet("198.51.100.0/24"), Gw: net.ParseIP("192.0.2.1"), Protocol: unix.RTPROT_STATIC}
-	must(t, h.nl.RouteAdd(foreign))
-	theirs := []string{"192.0.2.0/24 dev eth0 proto kernel src 192.0.2.2", "198.51.100.0/24 via 192.0.2.1 dev eth0 proto static"}
-	must(t, h.Apply(testState()))
+	eth := newUnderlay(t, h).Attrs().Index
+	for _, foreign := range []netlink.Route{
+		{Dst: hostNet("198.51.100.0/24"), Gw: net.ParseIP("192.0.2.1")},
+		{Dst: hostNet("2001:db8:1::/48"), Gw: net.ParseIP("2001:db8::1")},
+		{Dst: hostNet("198.51.100.0/24"), Gw: net.ParseIP("192.0.2.1"), Table: ProbeTable},
+	} {
+		foreign.Protocol = unix.RTPROT_STATIC
+		must(t, h.nl.RouteAdd(&foreign))
+	}
+	theirRule := netlink.NewRule()
+	theirRule.Priority, theirRule.Mark, theirRule.Table = 200, 0x2000, 200
+	must(t, h.nl.RuleAdd(theirRule))
+	rules := ruleList(t, h)
+	theirs := append(theirRoutes(),
+		"198.51.100.0/24 via 192.0.2.1 dev eth0 proto static",
+		"198.51.100.0/24 via 192.0.2.1 dev eth0 table 119 proto static",
+		"2001:db8:1::/48 via 2001:db8::1 dev eth0 proto static metric 1024")
+	apply(t, h, testState())
 	checkApplied(t, h, theirs...)
 
 	weft := link(t, h, "weft0")
-	must(t, h.nl.LinkSetDown(weft))
+	must(t, h.nl.LinkSetDown(weft)) // takes the IPv6 address
 	must(t, h.nl.LinkSetAlias(weft, "spoilt"))
 	must(t, h.nl.LinkSetMTU(weft, 1400))
 	must(t, h.nl.LinkSetTxQLen(weft, 500))
@@ -111,10 +141,12 @@ func TestApplyCorrectsAndSweeps(t *testing.T) {
 	must(t, h.nl.LinkSetIP6AddrGenMode(weft, 0))
 	must(t, h.nl.LinkSetUp(weft)) // makes a link-local address
 	must(t, h.nl.AddrAdd(weft, &netlink.Addr{IPNet: hostNet("10.244.9.0/32")}))
+	must(t, h.nl.AddrAdd(weft, &netlink.Addr{IPNet: hostNet("fd00:244:9::/128")}))
 	must(t, h.nl.AddrDel(weft, &netlink.Addr{IPNet: hostNet("10.244.1.0/32")}))
 	setSysctl(t, "net/ipv4/conf/weft0/rp_filter", "1")
 	setSysctl(t, "net/ipv4/conf/weft0/accept_local", "0")
 	setSysctl(t, "net/ipv4/ip_forward", "0")
+	setSysctl(t, "net/ipv6/conf/all/forwarding", "0")
 	// The kernel flags the routes of a link without carrier.
 	dead := newVeth(t, h, "eth1", "eth1p").Attrs().Index
 	must(t, h.nl.LinkSetDown(link(t, h, "eth1p")))
@@ -130,44 +162,102 @@ func TestApplyCorrectsAndSweeps(t *testing.T) {
 		{Dst: hostNet("10.95.0.0/16"), MultiPath: []*netlink.NexthopInfo{
 			{LinkIndex: eth, Gw: net.ParseIP("192.0.2.7")}, {LinkIndex: eth, Gw: net.ParseIP("192.0.2.8")}}},
 		{Dst: hostNet("0.0.0.0/0"), Gw: net.ParseIP("192.0.2.1")},
+		{Dst: hostNet("10.92.0.0/16"), Gw: net.ParseIP("192.0.2.7"), Table: ProbeTable},
+		{Dst: hostNet("0.0.0.0/0"), Type: unix.RTN_UNREACHABLE, Priority: unreachableMetric, Table: ProbeTable},
+		{Dst: hostNet("fd00:99::/64"), Gw: net.ParseIP("2001:db8::77"), Flags: unix.RTNH_F_ONLINK, LinkIndex: eth},
+		{Dst: hostNet("fd00:98::/64"), LinkIndex: eth, Priority: 50},
+		{Dst: hostNet("fd00:97::/64"), Type: unix.RTN_UNREACHABLE, Priority: unreachableMetric},
+		{Dst: hostNet("fd00:96::/64"), MultiPath: []*netlink.NexthopInfo{
+			{LinkIndex: eth, Gw: net.ParseIP("2001:db8::7")}, {LinkIndex: eth, Gw: net.ParseIP("2001:db8::8")}}},
+		{Dst: hostNet("fd00:95::/64"), Gw: net.ParseIP("2001:db8::7"), Table: ProbeTable},
+		{Dst: hostNet("fd00:244::/32"), LinkIndex: eth, Gw: net.ParseIP("2001:db8::7"), Priority: defaultMetric6 + 1},
 	} {
 		stale.Protocol = RouteProtocol
 		must(t, h.nl.RouteAdd(&stale))
 	}
-	if addrs, err := h.addresses(weft, netlink.FAMILY_V6); err != nil || len(addrs) == 0 {
-		t.Fatalf("IPv6 addresses before the second Apply: %v, %v; want a link-local one to remove", addrs, err)
+	for _, stale := range []netlink.Rule{probeRule(netlink.FAMILY_V4), probeRule(netlink.FAMILY_V6)} {
+		must(t, h.nl.RuleAdd(&stale))
+		stale.Priority, stale.Mark = 300, 7
+		must(t, h.nl.RuleAdd(&stale))
+	}
+	if addrs, err := h.addresses(weft, netlink.FAMILY_V6); err != nil || len(addrs) != 2 {
+		t.Fatalf("IPv6 addresses before the second Apply: %v, %v; want a link-local one to remove as well", addrs, err)
 	}
 
-	must(t, h.Apply(testState()))
+	apply(t, h, testState())
 	checkApplied(t, h, theirs...)
+	if d := cmp.Diff(rules, ruleList(t, h)); d != "" {
+		t.Errorf("rules (-want +got):\n%s", d)
+	}
 }
 
 // The kernel takes IPv6 off an interface with an MTU below 1280 and puts it back, with new parameters, above.
-func TestApplyBesideIPv6sLeastMTU(t *testing.T) {
-	h := newNamespace(t)
-	setSysctl(t, "net/ipv4/conf/default/rp_filter", "0")
-	newTUN(t, "weft0")
-	small := testState()
-	small.MTU = 1200
-	must(t, h.Apply(small))
-	if got := link(t, h, "weft0").Attrs().MTU; got != 1200 {
-		t.Errorf("MTU %d, want 1200", got)
+func TestApplyAfterIPv6WasTakenOffTheTUN(t *testing.T) {
+	for name, takeOff := range map[string]func(t *testing.T, h *Host){
+		"by its MTU": func(t *testing.T, h *Host) { must(t, h.nl.LinkSetMTU(link(t, h, "weft0"), minMTU-1)) },
+		"by sysctl":  func(t *testing.T, _ *Host) { setSysctl(t, "net/ipv6/conf/weft0/disable_ipv6", "1") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newNamespace(t)
+			setSysctl(t, "net/ipv4/conf/default/rp_filter", "0")
+			newTUN(t, "weft0")
+			takeOff(t, h)
+			apply(t, h, testState())
+			checkApplied(t, h)
+			takeOff(t, h)
+			if repaired := apply(t, h, testState()); !slices.Contains(repaired, "address fd00:244:1::/128 on interface weft0") ||
+				!slices.Contains(repaired, "route "+ourRoutes()[1]) || slices.Contains(repaired, "route "+ourRoutes()[0]) {
+				t.Errorf("repaired %q, want what IPv6 had, and not what IPv4 has", repaired)
+			}
+			checkApplied(t, h)
+		})
 	}
-	must(t, h.Apply(testState()))
-	checkApplied(t, h)
+}
+
+func oneFamily(s State, is4 bool) State {
+	s.Addresses = slices.DeleteFunc(s.Addresses, func(p netip.Prefix) bool { return p.Addr().Is4() != is4 })
+	s.Routes = slices.DeleteFunc(s.Routes, func(r Route) bool { return r.Prefix.Addr().Is4() != is4 })
+	return s
+}
+
+func TestApplyOfOneFamilyLeavesTheOtherAlone(t *testing.T) {
+	for _, c := range []struct {
+		is4      bool
+		v4, v6   string // forwarding
+		disabled string // IPv6 on the TUN, which the host has disabled
+	}{{true, "1", "0", "1"}, {false, "0", "1", "0"}} {
+		h := newNamespace(t)
+		setSysctl(t, "net/ipv6/conf/default/disable_ipv6", "1")
+		newTUN(t, "weft0")
+		apply(t, h, oneFamily(testState(), c.is4))
+		for path, want := range map[string]string{"net/ipv4/ip_forward": c.v4, "net/ipv6/conf/all/forwarding": c.v6, "net/ipv6/conf/weft0/disable_ipv6": c.disabled} {
+			if got := sysctlValue(t, path); got != want {
+				t.Errorf("IPv4 %v: %s is %s, want %s", c.is4, path, got, want)
+			}
+		}
+		for _, r := range routeList(t, h) {
+			if strings.Contains(r, "10.244.") != c.is4 {
+				t.Errorf("IPv4 %v: route %s", c.is4, r)
+			}
+		}
+	}
 }
 
 func TestApplyReplacesItsOwnRoute(t *testing.T) {
 	h := newNamespace(t)
 	newTUN(t, "weft0")
-	must(t, h.Apply(testState()))
+	apply(t, h, testState())
 
 	e := watch(t)
 	moved := testState()
-	moved.Routes[0].Source = netip.Addr{}
-	must(t, h.Apply(moved))
-	if got := routeList(t, h); !slices.Contains(got, "10.244.0.0/16 dev weft0 proto 119") {
-		t.Errorf("routes: %v", got)
+	moved.Routes[0].Source, moved.Routes[1].Source = netip.Addr{}, netip.Addr{}
+	if repaired := apply(t, h, moved); len(repaired) > 0 {
+		t.Errorf("repaired %q by a State that says otherwise", repaired)
+	}
+	for _, want := range []string{"10.244.0.0/16 dev weft0 proto 119", "fd00:244::/32 dev weft0 proto 119 metric 1024"} {
+		if got := routeList(t, h); !slices.Contains(got, want) {
+			t.Errorf("routes: %v, want %s", got, want)
+		}
 	}
 	if got := e.take(t); slices.Contains(got, unix.RTM_DELROUTE) {
 		t.Errorf("events %v: the route was removed before the new one was added", got)
@@ -175,66 +265,41 @@ func TestApplyReplacesItsOwnRoute(t *testing.T) {
 }
 
 func TestApplyNamesAForeignRoute(t *testing.T) {
-	h := newNamespace(t)
-	newTUN(t, "weft0")
-	eth := newVeth(t, h, "eth0", "eth0p", "192.0.2.2/24")
-	must(t, h.nl.RouteAdd(&netlink.Route{Dst: hostNet("10.244.0.0/16"), Gw: net.ParseIP("192.0.2.1"), Protocol: unix.RTPROT_STATIC}))
-	const theirs = "10.244.0.0/16 via 192.0.2.1 dev eth0 proto static"
+	for _, c := range []struct {
+		foreign netlink.Route
+		text    string
+		ours    string // that it blocks
+	}{
+		{netlink.Route{Dst: hostNet("10.244.0.0/16"), Gw: net.ParseIP("192.0.2.1")}, "10.244.0.0/16 via 192.0.2.1 dev eth0 proto static", ourRoutes()[0]},
+		{netlink.Route{Dst: hostNet("fd00:244::/32"), Gw: net.ParseIP("2001:db8::1")}, "fd00:244::/32 via 2001:db8::1 dev eth0 proto static metric 1024", ourRoutes()[1]},
+		{netlink.Route{Dst: hostNet("10.244.2.0/24"), Gw: net.ParseIP("192.0.2.1")}, "10.244.2.0/24 via 192.0.2.1 dev eth0 proto static", directRoutes()[0]},
+		{netlink.Route{Dst: hostNet("10.244.3.0/32"), Gw: net.ParseIP("192.0.2.1"), Table: ProbeTable},
+			"10.244.3.0/32 via 192.0.2.1 dev eth0 table 119 proto static", directRoutes()[3]},
+	} {
+		t.Run(c.text, func(t *testing.T) {
+			h := newNamespace(t)
+			setSysctl(t, "net/ipv4/conf/default/rp_filter", "0")
+			newTUN(t, "weft0")
+			newUnderlay(t, h)
+			c.foreign.Protocol = unix.RTPROT_STATIC
+			must(t, h.nl.RouteAdd(&c.foreign))
 
-	err := h.Apply(testState())
-	if err == nil || !strings.Contains(err.Error(), "`ip route del "+theirs+"`") || strings.Contains(err.Error(), "\n") {
-		t.Errorf("Apply = %v, want one line that names the route and how to remove it", err)
-	}
-	want := []string{"192.0.2.0/24 dev eth0 proto kernel src 192.0.2.2", theirs, ourRoutes()[1]}
-	slices.Sort(want)
-	if d := cmp.Diff(want, routeList(t, h)); d != "" {
-		t.Errorf("routes (-want +got): the foreign one must stay and the rest be done:\n%s", d)
-	}
-	must(t, h.nl.LinkDel(eth)) // and the route with it
-	must(t, h.Apply(testState()))
-	checkApplied(t, h)
-}
-
-func TestRemoveLeavesTheHostAsBefore(t *testing.T) {
-	h := newNamespace(t)
-	eth := newVeth(t, h, "eth0", "eth0p", "192.0.2.2/24")
-	must(t, h.nl.LinkSetAlias(eth, Alias)) // no TUN, so not ours
-	newTUN(t, "tun9")
-	must(t, h.nl.LinkSetUp(link(t, h, "tun9")))
-	must(t, h.nl.RouteAdd(&netlink.Route{Dst: hostNet("10.8.0.0/16"), LinkIndex: link(t, h, "tun9").Attrs().Index, Protocol: unix.RTPROT_STATIC}))
-	waitForLinkLocal(t, h, "eth0", "eth0p", "tun9")
-	before := snapshot(t, h)
-
-	newTUN(t, "weft0")
-	must(t, h.Apply(testState()))
-	must(t, h.nl.RouteAdd(&netlink.Route{Dst: hostNet("10.99.0.0/16"), Gw: net.ParseIP("192.0.2.9"), Protocol: RouteProtocol}))
-	must(t, h.Remove())
-	if d := cmp.Diff(before, snapshot(t, h)); d != "" {
-		t.Errorf("the host (-before +after):\n%s", d)
-	}
-	must(t, h.Remove())
-}
-
-// waitForLinkLocal waits for the addresses the kernel makes by itself, so that they do not appear between two
-// snapshots.
-func waitForLinkLocal(t *testing.T, h *Host, names ...string) {
-	t.Helper()
-	deadline := time.After(5 * time.Second)
-	look := time.NewTicker(10 * time.Millisecond)
-	defer look.Stop()
-	for _, name := range names {
-		for {
-			addrs, err := h.addresses(link(t, h, name), netlink.FAMILY_V6)
-			must(t, err)
-			if len(addrs) > 0 && link(t, h, name).Attrs().OperState != netlink.OperDown {
-				break
+			_, err := h.Apply(directState())
+			if err == nil || !strings.Contains(err.Error(), "`ip route del "+c.text+"`") || strings.Contains(err.Error(), "\n") {
+				t.Errorf("Apply = %v, want one line that names the route and how to remove it", err)
 			}
-			select {
-			case <-look.C:
-			case <-deadline:
-				t.Fatalf("no link-local address on %s", name)
+			want := slices.Concat(ourRoutes(), theirRoutes(), directRoutes(), []string{c.text})
+			want = slices.DeleteFunc(want, func(r string) bool { return r == c.ours })
+			slices.Sort(want)
+			if d := cmp.Diff(want, routeList(t, h)); d != "" {
+				t.Errorf("routes (-want +got): the foreign one must stay and the rest be done:\n%s", d)
 			}
-		}
+			must(t, h.nl.RouteDel(&c.foreign))
+			if repaired := apply(t, h, directState()); len(repaired) > 0 {
+				t.Errorf("repaired %q, which was never in place", repaired)
+			}
+			checkApplied(t, h, append(theirRoutes(), directRoutes()...)...)
+		})
 	}
 }
 
@@ -242,7 +307,7 @@ func TestApplyRefusesTheWrongLink(t *testing.T) {
 	h := newNamespace(t)
 	newVeth(t, h, "eth0", "eth0p", "192.0.2.2/24")
 	newTUN(t, "weft0")
-	must(t, h.Apply(testState()))
+	apply(t, h, testState())
 
 	other := testState()
 	for name, want := range map[string]string{
@@ -250,7 +315,7 @@ func TestApplyRefusesTheWrongLink(t *testing.T) {
 		"eth0":  "interface weft0 carries weft's mark",
 	} {
 		other.Link = name
-		if err := h.Apply(other); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := h.Apply(other); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("Apply on %s beside weft0 = %v, want %q", name, err, want)
 		}
 	}
@@ -260,47 +325,11 @@ func TestApplyRefusesTheWrongLink(t *testing.T) {
 		"eth0":  "interface eth0 is not a TUN (its type is veth)",
 	} {
 		other.Link = name
-		if err := h.Apply(other); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := h.Apply(other); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("Apply on %s = %v, want %q", name, err, want)
 		}
 	}
 	if addrs, err := h.addresses(link(t, h, "eth0"), netlink.FAMILY_V4); err != nil || len(addrs) != 1 {
 		t.Errorf("addresses of eth0: %v, %v", addrs, err)
-	}
-}
-
-func TestRemoveSparesAnotherWeftd(t *testing.T) {
-	h := newNamespace(t)
-	tun := newTUN(t, "weft0")
-	must(t, h.Apply(testState()))
-	newTUN(t, "weft7")
-	before := snapshot(t, h)
-
-	second, err := Open()
-	must(t, err)
-	defer second.Close()
-	state := testState()
-	state.Link = "weft7"
-	if second.Apply(state) == nil {
-		t.Error("the second weftd was let in")
-	}
-	if err := second.Remove(); err == nil || !strings.Contains(err.Error(), "another weftd runs") {
-		t.Errorf("Remove beside a weftd at work = %v, want an error that says so", err)
-	}
-	if d := cmp.Diff(before, snapshot(t, h)); d != "" {
-		t.Errorf("the first weftd's host (-before +after):\n%s", d)
-	}
-
-	// What only persists, nobody holds.
-	raw, err := tun.SyscallConn()
-	must(t, err)
-	must(t, raw.Control(func(fd uintptr) { must(t, unix.IoctlSetInt(int(fd), unix.TUNSETPERSIST, 1)) }))
-	must(t, tun.Close())
-	must(t, second.Remove())
-	if _, err := h.nl.LinkByName("weft0"); err == nil {
-		t.Error("the TUN that the first weftd left is still there")
-	}
-	if got := routeList(t, h); len(got) != 0 {
-		t.Errorf("routes left: %v", got)
 	}
 }

@@ -26,8 +26,8 @@ func TestKernelKeepsToGSOMaxSegs(t *testing.T) {
 		h := newNamespace(t)
 		tun := newTUN(t, "weft0")
 		address := netip.MustParsePrefix("10.244." + n + ".0/32")
-		must(t, h.Apply(State{Link: "weft0", Address: address, MTU: 1472,
-			Routes: []Route{{Prefix: netip.MustParsePrefix("10.244.0.0/16"), Source: address.Addr()}}}))
+		apply(t, h, State{Link: "weft0", Addresses: []netip.Prefix{address}, MTU: 1472,
+			Routes: []Route{{Prefix: netip.MustParsePrefix("10.244.0.0/16"), Source: address.Addr()}}})
 		ns, err := netns.Get()
 		must(t, err)
 		t.Cleanup(func() { ns.Close() })

@@ -1,11 +1,13 @@
-// Package host brings the node's kernel to the state weft wants: the TUN's attributes and address, the routes
-// that lead into it and the sysctls they need. It also answers what weft must know of the host before it
-// starts: the underlay, whether the pod network is free, whether the rights are there.
+// Package host brings the node's kernel to the state weft wants: the TUN's attributes and addresses, the routes
+// that lead into it or directly to a peer, the rule for probes, and the sysctls they need. It also answers what
+// weft must know of the host: the underlay, the way to a peer, whether the pod network is free, whether the rights
+// are there, and when something changed.
 //
 // Everything is desired state, not commands: Apply may be called at any time with the same value, changes only
 // what differs and sweeps what an earlier run left behind. What belongs to weft is told by its marks alone: the
-// interface alias [Alias] on a TUN and the protocol number [RouteProtocol] on a route. Beside the TUN it is given
-// and ip_forward, nothing without such a mark is ever changed or removed.
+// interface alias [Alias] on a TUN and the protocol number [RouteProtocol] on a route or rule. Beside the TUN it is
+// given, forwarding, what forwarding takes from interfaces that listen to router advertisements, and a strict
+// rp_filter of the underlay, nothing without such a mark is ever changed or removed.
 //
 // The package builds on 64-bit Linux only.
 package host
@@ -24,43 +26,64 @@ import (
 const (
 	// Alias is the interface alias (IFLA_IFALIAS) that marks a TUN as weft's.
 	Alias = "weft"
-	// RouteProtocol is the routing protocol number (rtm_protocol, rtnetlink(7)) that marks a route as weft's.
-	// Neither linux/rtnetlink.h nor iproute2's rt_protos assigns it.
+	// RouteProtocol is the routing protocol number (rtm_protocol, rtnetlink(7); FRA_PROTOCOL, linux/fib_rules.h)
+	// that marks a route or a rule as weft's. Neither linux/rtnetlink.h nor iproute2's rt_protos assigns it.
 	RouteProtocol = 119
+	// ProbeTable is the routing table of Route.Probe.
+	ProbeTable = 119
+	// ProbeMark is the SO_MARK of packets that are routed by ProbeTable. These are bits 1, 2, 3 and 12, which
+	// leave alone what others test by itself (github.com/fwmark/registry): 0x80 AWS, 0xf00 Cilium, 0x2000 the CNI
+	// portmap plugin, 0x4000 and 0x8000 Kubernetes, 0x40 Istio, and the upper half of Calico, Weave Net and
+	// Tailscale. The rule tests no other bits, so that those may be set or cleared on the way.
+	ProbeMark = 0x100e
 )
 
-// State is what Apply makes true. All addresses are IPv4.
+// State is what Apply makes true. Either family may be absent.
 type State struct {
 	// Link is the name of the TUN. It must exist: whoever holds its descriptors made it.
 	Link string
-	// Address is the only address of the TUN, as a /32: a wider one would bring a connected route without
-	// weft's mark.
-	Address netip.Prefix
-	// MTU of the TUN in octets: the largest inner packet that fits one outer packet.
+	// Addresses are the only addresses of the TUN, one or more, as /32 and /128: a wider one would bring a
+	// connected route without weft's mark.
+	Addresses []netip.Prefix
+	// MTU of the TUN in octets: the largest inner packet that fits one outer packet. It is 1280 at least: the
+	// kernel takes IPv6 off an interface with less (RFC 8200 section 5).
 	MTU int
-	// Routes are all of weft's routes in the main table; no two of the same kind and prefix.
+	// Underlay is the interface whose strict rp_filter is loosened, since of a conversation one side may come
+	// directly and the other through the TUN. It is empty for none.
+	Underlay string
+	// Routes are all of weft's routes; no two of the same kind, table and prefix.
 	Routes []Route
 }
 
-// Route is a route with weft's mark. It leads into State.Link, or answers "unreachable" when Unreachable is
-// set; such a route takes the worst metric in use, so that any other route to a part or the whole of Prefix
-// wins over it.
+// Route is a route with weft's mark. It leads into State.Link, or to a next hop on Device where Via is set, or
+// answers "unreachable" when Unreachable is set; such a route takes the worst metric in use, so that any other
+// route to a part or the whole of Prefix wins over it.
 type Route struct {
 	Prefix      netip.Prefix
 	Unreachable bool
-	// Source is the address the node itself sends from on this route; zero leaves the choice to the kernel.
+	// Source is the address the node itself sends from on this route, of Prefix's family; zero leaves the choice
+	// to the kernel.
 	Source netip.Addr
+	// Via is the underlay address of a peer on the link of Device. An IPv4 prefix may go via an IPv6 address
+	// (RFC 5549), not the other way round. The route is "onlink": that no connected route holds Via, as where
+	// the underlay's addresses are /32, is no error.
+	Via    netip.Addr
+	Device string
+	// Probe puts the route into ProbeTable in place of the main table. Packets with ProbeMark consult that table
+	// and no other but the kernel's own addresses: what it does not hold is unreachable for them.
+	Probe bool
 }
 
 // Host is a connection to the kernel of the network namespace whose thread opened it. Its methods may be called
 // by several goroutines at once, Close last; Apply and Remove take turns. Apply also uses /proc/sys, which shows
-// the calling thread's namespace: a process that lives in several must call it on a thread locked into the one
-// that Open was called in.
+// the calling thread's namespace, and Watch opens a socket there: a process that lives in several must call them
+// on a thread locked into the one that Open was called in.
 type Host struct {
 	nl *netlink.Handle
 
-	mu  sync.Mutex // one Apply or Remove at a time, from the first dump to the last change
-	tun int        // index of the TUN that Apply took charge of, 0 before
+	mu   sync.Mutex      // one Apply or Remove at a time, from the first dump to the last change
+	tun  int             // index of the TUN that Apply took charge of, 0 before
+	held map[string]bool // what the last Apply left in place, by name
 }
 
 // Open connects to the kernel. The caller closes it.
@@ -84,36 +107,50 @@ func (h *Host) Close() error {
 }
 
 // Apply makes s true. It changes only what differs, so a second call with the same s changes nothing, and it
-// removes every route with weft's mark that s does not hold and every other address on the TUN. It does as much
-// as it can and returns all errors joined; calling it again after the cause is gone completes the work. A route
-// without weft's mark in the place of a wanted one is an error, never replaced. Without CAP_NET_ADMIN it stops
-// at the first refusal, with an error that says how to get it.
-func (h *Host) Apply(s State) error {
+// removes every route and rule with weft's mark that s does not hold and every other address on the TUN. It does
+// as much as it can and returns all errors joined; calling it again after the cause is gone completes the work. A
+// route without weft's mark in the place of a wanted one is an error, never replaced. Without CAP_NET_ADMIN it
+// stops at the first refusal, with an error that says how to get it.
+//
+// repaired names what the Apply before left in place, s wants too, and was found gone or changed, each as
+// "route 10.244.2.0/24 via 192.0.2.2 dev eth0 proto 119 onlink": somebody else did that.
+//
+// A probe route that s no longer holds must not be sent by any more: the rule goes with the last one.
+func (h *Host) Apply(s State) (repaired []string, err error) {
 	if err := s.validate(); err != nil {
-		return fmt.Errorf("host state: %w", err)
+		return nil, fmt.Errorf("host state: %w", err)
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 
-	tun, err := h.findTUN(s.Link)
+	links, err := h.links()
 	if err != nil {
-		return err
+		return nil, err
+	}
+	tun, err := findTUN(links, s.Link)
+	if err != nil {
+		return nil, err
 	}
 	h.tun = tun.Attrs().Index
-	return explain(run([]change{
+	l := ledger{before: h.held, after: make(map[string]bool)}
+	err = explain(l.run([]change{
 		// First, because a change of ip_forward resets the parameters of every interface
 		// (Documentation/networking/ip-sysctl.rst).
-		ipForward().change(),
-		{"", func() error { return h.applyLink(tun, s) }},
-		{"", func() error { return h.applyAddress(tun, s.Address) }},
-		{"", func() error { return h.applyRoutes(tun, s.Routes) }}, // a route's source must be an address by now
+		{do: func() error { return l.applyForwarding(s) }},
+		{do: func() error { return h.applyLink(&l, tun, s) }},
+		{do: func() error { return h.applyAddresses(&l, tun, s.Addresses) }},
+		{do: func() error { return h.applyRoutes(&l, links, s) }}, // a route's source must be an address by now
+		{do: func() error { return h.applyRules(&l, s.probed()) }},
 	}))
+	h.held = l.after
+	return l.repaired, err
 }
 
 // Remove takes away everything that carries weft's marks and nothing else: the TUN of an earlier Apply and what is
-// left of others, with their addresses and routes, and routes with weft's protocol number. The process that holds
-// the TUN finds its descriptors dead, so close it first. A marked TUN that another process holds is another weftd
-// at work: then Remove touches nothing and returns an error. ip_forward stays on: others may have come to need it.
+// left of others, with their addresses and routes, and routes and rules with weft's protocol number. The process
+// that holds the TUN finds its descriptors dead, so close it first. A marked TUN that another process holds is
+// another weftd at work: then Remove touches nothing and returns an error. Sysctls stay: others may have come to
+// need forwarding.
 func (h *Host) Remove() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -131,55 +168,81 @@ func (h *Host) Remove() error {
 		if a := l.Attrs(); a.Index != h.tun && l.(*netlink.Tuntap).NonPersist {
 			return fmt.Errorf("remove weft's interface and routes: %w", anotherWeftd(a.Name))
 		}
-		deletions = append(deletions, change{"delete interface " + l.Attrs().Name, func() error {
+		deletions = append(deletions, change{what: "delete interface " + l.Attrs().Name, do: func() error {
 			return unless(unix.ENODEV, h.nl.LinkDel(l))
 		}})
 	}
-	return explain(run(append(deletions, change{"", func() error { return h.applyRoutes(nil, nil) }})))
+	h.held = nil
+	var l ledger
+	return explain(l.run(append(deletions,
+		change{do: func() error { return h.applyRules(&l, nil) }},
+		change{do: func() error { return h.applyRoutes(&l, links, State{}) }},
+	)))
 }
 
+// validate refuses what no kernel could be brought to, with the caller's mistake in the error.
 func (s State) validate() error {
 	if s.Link == "" {
 		return errors.New("no link named")
 	}
-	if !s.Address.Addr().Is4() || !s.Address.IsSingleIP() {
-		return fmt.Errorf("address %v of %s must be an IPv4 /32", s.Address, s.Link)
+	if len(s.Addresses) == 0 {
+		return fmt.Errorf("no address for %s", s.Link)
+	}
+	for _, a := range s.Addresses {
+		if !a.IsSingleIP() || a.Addr().Is4In6() {
+			return fmt.Errorf("address %v of %s must be a /32 or /128", a, s.Link)
+		}
+	}
+	if s.MTU < minMTU {
+		return fmt.Errorf("MTU %d of %s is below %d, the least of IPv6", s.MTU, s.Link, minMTU)
 	}
 	for _, r := range s.Routes {
-		if !r.Prefix.Addr().Is4() || r.Prefix != r.Prefix.Masked() {
-			return fmt.Errorf("route %v is not an IPv4 prefix, or has bits set after its length", r.Prefix)
+		if err := r.validate(); err != nil {
+			return fmt.Errorf("route %v: %w", r.Prefix, err)
 		}
 	}
 	return nil
 }
 
-// change is one step towards the wanted state; what names it in an error, and is empty when do names it itself.
-type change struct {
-	what string
-	do   func() error
+func (r Route) validate() error {
+	v4 := r.Prefix.Addr().Is4()
+	switch {
+	case !r.Prefix.IsValid(), r.Prefix != r.Prefix.Masked(), r.Prefix.Addr().Is4In6():
+		return errors.New("not a prefix, or has bits set after its length, or is IPv4 mapped into IPv6")
+	case r.Source.IsValid() && r.Source.Is4() != v4:
+		return fmt.Errorf("the source %v is of the other family", r.Source)
+	case r.Via.IsValid() != (r.Device != ""), r.Via.IsValid() && r.Unreachable:
+		return errors.New("a next hop and its interface go together, and lead somewhere")
+	case r.Via.Is4() && !v4, r.Via.Is4In6(), r.Via.Zone() != "":
+		return fmt.Errorf("cannot go via %v", r.Via)
+	}
+	return nil
 }
 
-// run makes all changes in order and joins their errors. It stops at the first one refused for want of a right:
-// all others would be, and the user needs one line.
-func run(changes []change) error {
-	var errs []error
-	for _, c := range changes {
-		err := c.do()
-		if err != nil && c.what != "" {
-			err = fmt.Errorf("%s: %w", c.what, err)
+// wants reports whether s has an address or route of a family.
+func (s State) wants(family int) bool {
+	for _, a := range s.Addresses {
+		if familyOf(a.Addr()) == family {
+			return true
 		}
-		if refused(err) {
-			return err
-		}
-		errs = append(errs, err)
 	}
-	return errors.Join(errs...)
+	for _, r := range s.Routes {
+		if familyOf(r.Prefix.Addr()) == family {
+			return true
+		}
+	}
+	return false
 }
 
-// unless is err, or nil when err is done: what the kernel answers when somebody else has just removed the thing.
-func unless(done, err error) error {
-	if errors.Is(err, done) {
-		return nil
+// probed are the families that have a probe route.
+func (s State) probed() (with []int) {
+	for _, family := range families() {
+		for _, r := range s.Routes {
+			if r.Probe && familyOf(r.Prefix.Addr()) == family {
+				with = append(with, family)
+				break
+			}
+		}
 	}
-	return err
+	return with
 }

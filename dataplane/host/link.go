@@ -5,12 +5,10 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
-	"net/netip"
 	"os"
 	"strings"
 
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 
 	"github.com/weft-net/weft/dataplane/packet"
 )
@@ -25,17 +23,16 @@ const (
 	// gsoMaxSegs is the most segments a superpacket from the kernel may stand for.
 	gsoMaxSegs = packet.MaxSegments
 
+	// minMTU is the least MTU of IPv6 (RFC 8200 section 5).
+	minMTU = 1280
+
 	// ip6AddrGenModeNone is IN6_ADDR_GEN_MODE_NONE of linux/if_link.h: no link-local address is made.
 	ip6AddrGenModeNone = 1
 )
 
 // findTUN returns the TUN named name. Another TUN with weft's mark is an error: two daemons in one network
 // namespace would take each other's routes for leftovers.
-func (h *Host) findTUN(name string) (netlink.Link, error) {
-	links, err := h.links()
-	if err != nil {
-		return nil, err
-	}
+func findTUN(links []netlink.Link, name string) (netlink.Link, error) {
 	var tun netlink.Link
 	for _, l := range links {
 		switch {
@@ -89,63 +86,39 @@ func isOurs(l netlink.Link) bool {
 
 // applyLink sets the attributes of the TUN, and brings it up when they are in place: the mark first, so that a
 // crash at any point leaves nothing unmarked.
-func (h *Host) applyLink(tun netlink.Link, s State) error {
+func (h *Host) applyLink(l *ledger, tun netlink.Link, s State) error {
 	now := tun.Attrs()
 	var changes []change
-	set := func(differs bool, attr string, do func() error) {
-		if differs {
-			changes = append(changes, change{fmt.Sprintf("set %s on interface %s", attr, now.Name), do})
+	set := func(done bool, attr string, do func() error) {
+		thing := fmt.Sprintf("%s on interface %s", attr, now.Name)
+		if done {
+			l.found(thing)
+			return
 		}
+		changes = append(changes, change{what: "set " + thing, thing: thing, do: do})
 	}
-	set(now.Alias != Alias, "alias "+Alias, func() error { return h.nl.LinkSetAlias(tun, Alias) })
-	set(now.MTU != s.MTU, fmt.Sprint("mtu ", s.MTU), func() error { return h.nl.LinkSetMTU(tun, s.MTU) })
-	set(now.TxQLen != txQueueLen, fmt.Sprint("txqueuelen ", txQueueLen), func() error { return h.nl.LinkSetTxQLen(tun, txQueueLen) })
-	set(now.GSOMaxSegs != gsoMaxSegs, fmt.Sprint("gso_max_segs ", gsoMaxSegs), func() error { return h.nl.LinkSetGSOMaxSegs(tun, gsoMaxSegs) })
-	set(true, "addrgenmode none", func() error { return h.stopIPv6Autoconf(tun) })
-	for _, c := range linkSysctls(now.Name) {
-		changes = append(changes, c.change())
-	}
-	set(now.Flags&net.FlagUp == 0, "up", func() error { return h.nl.LinkSetUp(tun) })
-	return run(changes)
+	set(now.Alias == Alias, "alias "+Alias, func() error { return h.nl.LinkSetAlias(tun, Alias) })
+	set(now.MTU == s.MTU, fmt.Sprint("mtu ", s.MTU), func() error { return h.nl.LinkSetMTU(tun, s.MTU) })
+	set(now.TxQLen == txQueueLen, fmt.Sprint("txqueuelen ", txQueueLen), func() error { return h.nl.LinkSetTxQLen(tun, txQueueLen) })
+	set(now.GSOMaxSegs == gsoMaxSegs, fmt.Sprint("gso_max_segs ", gsoMaxSegs), func() error { return h.nl.LinkSetGSOMaxSegs(tun, gsoMaxSegs) })
+	changes = append(changes,
+		change{what: "set addrgenmode none on interface " + now.Name, do: func() error { return h.stopIPv6Autoconf(tun) }},
+		change{do: func() error { return l.applySysctls(linkSysctls(s)) }})
+	set(now.Flags&net.FlagUp != 0, "up", func() error { return h.nl.LinkSetUp(tun) })
+	return l.run(changes)
 }
 
-// stopIPv6Autoconf keeps the kernel from giving the TUN a link-local address. Without one it sends no router
-// solicitation either, so nothing enters the TUN that no pod sent. netlink does not parse the present mode, so it
-// is read from /proc, after the MTU is set: the file is missing, and there is nothing to do, where IPv6 is disabled
-// or the MTU is below 1280.
+// stopIPv6Autoconf keeps the kernel from giving the TUN a link-local address, also when IPv6 is enabled on it
+// later. Without one it sends no router solicitation either: what enters the TUN and no pod sent are two MLD reports
+// from the unspecified address, where the host forwards IPv6, when the TUN comes up. netlink does not parse the
+// present mode, so it is read from /proc, after the MTU is set: the file is missing, and there is nothing to do,
+// where the kernel has no IPv6.
 func (h *Host) stopIPv6Autoconf(tun netlink.Link) error {
 	mode, err := os.ReadFile("/proc/sys/net/ipv6/conf/" + tun.Attrs().Name + "/addr_gen_mode")
 	if errors.Is(err, fs.ErrNotExist) || strings.TrimSpace(string(mode)) == fmt.Sprint(ip6AddrGenModeNone) {
 		return nil
 	}
 	return h.nl.LinkSetIP6AddrGenMode(tun, ip6AddrGenModeNone)
-}
-
-// applyAddress makes want the only address of the TUN. IPv6 addresses go too: one made before addrgenmode was
-// set would stay.
-func (h *Host) applyAddress(tun netlink.Link, want netip.Prefix) error {
-	have, err := h.addresses(tun, netlink.FAMILY_ALL)
-	if err != nil {
-		return err
-	}
-	name := tun.Attrs().Name
-	var changes []change
-	found := false
-	for _, a := range have {
-		if prefixOf(a.IPNet) == want && a.Peer == nil {
-			found = true
-			continue
-		}
-		changes = append(changes, change{fmt.Sprintf("remove address %v from interface %s", a.IPNet, name), func() error {
-			return unless(unix.EADDRNOTAVAIL, h.nl.AddrDel(tun, &a))
-		}})
-	}
-	if !found {
-		changes = append(changes, change{fmt.Sprintf("add address %v to interface %s", want, name), func() error {
-			return h.nl.AddrAdd(tun, &netlink.Addr{IPNet: ipNetOf(want)})
-		}})
-	}
-	return run(changes)
 }
 
 // TxDropped is how many packets the TUN named link had no room for in its queue, since it was made: the kernel's
@@ -160,23 +133,4 @@ func (h *Host) TxDropped(link string) (uint64, error) {
 		return 0, fmt.Errorf("read the counters of interface %s: the kernel sent none", link)
 	}
 	return s.TxDropped, nil
-}
-
-// prefixOf is the zero Prefix for nil.
-func prefixOf(n *net.IPNet) netip.Prefix {
-	if n == nil {
-		return netip.Prefix{}
-	}
-	addr, _ := netip.AddrFromSlice(n.IP)
-	bits, _ := n.Mask.Size()
-	return netip.PrefixFrom(addr.Unmap(), bits)
-}
-
-func ipNetOf(p netip.Prefix) *net.IPNet {
-	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
-}
-
-func addrOf(ip net.IP) netip.Addr {
-	addr, _ := netip.AddrFromSlice(ip)
-	return addr.Unmap()
 }

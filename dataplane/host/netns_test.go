@@ -61,7 +61,7 @@ func newVeth(t *testing.T, h *Host, name, peer string, addrs ...string) netlink.
 	must(t, h.nl.LinkSetUp(link(t, h, name)))
 	must(t, h.nl.LinkSetUp(link(t, h, peer)))
 	for _, a := range addrs {
-		must(t, h.nl.AddrAdd(link(t, h, name), &netlink.Addr{IPNet: hostNet(a)}))
+		must(t, h.nl.AddrAdd(link(t, h, name), &netlink.Addr{IPNet: hostNet(a), Flags: unix.IFA_F_NODAD}))
 	}
 	return link(t, h, name)
 }
@@ -82,7 +82,7 @@ func must(t *testing.T, err error) {
 
 func hostNet(prefix string) *net.IPNet {
 	p := netip.MustParsePrefix(prefix)
-	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), 32)}
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
 }
 
 // sysctlValue reads in the namespace of the test's thread.
@@ -98,20 +98,47 @@ func setSysctl(t *testing.T, path, value string) {
 	must(t, os.WriteFile("/proc/sys/"+path, []byte(value), 0o644))
 }
 
-// routeList writes the main table as `ip route` does, sorted.
+// apply is an Apply that must succeed.
+func apply(t *testing.T, h *Host, s State) (repaired []string) {
+	t.Helper()
+	repaired, err := h.Apply(s)
+	must(t, err)
+	return repaired
+}
+
+// routeList writes the main table and ProbeTable as `ip route` does, sorted. The kernel's routes to link-local
+// addresses are left out, since they appear when it has made one.
 func routeList(t *testing.T, h *Host) []string {
 	t.Helper()
 	routes, err := h.routes()
 	must(t, err)
+	links, err := h.links()
+	must(t, err)
 	var list []string
 	for _, r := range routes {
-		list = append(list, h.describe(r))
+		if prefixOf(r.Dst) != netip.MustParsePrefix("fe80::/64") {
+			list = append(list, namesOf(links).describe(r))
+		}
 	}
 	slices.Sort(list)
 	return list
 }
 
-// snapshot writes down every link, address and route of the namespace.
+// ruleList describes the rules of both families, in their order.
+func ruleList(t *testing.T, h *Host) []string {
+	t.Helper()
+	var list []string
+	for _, family := range families() {
+		rules, err := h.rules(family)
+		must(t, err)
+		for _, r := range rules {
+			list = append(list, fmt.Sprintf("%s proto %d", describeRule(r), r.Protocol))
+		}
+	}
+	return list
+}
+
+// snapshot writes down every link, address, route and rule of the namespace.
 func snapshot(t *testing.T, h *Host) []string {
 	t.Helper()
 	links, err := h.links()
@@ -126,10 +153,10 @@ func snapshot(t *testing.T, h *Host) []string {
 			list = append(list, fmt.Sprintf("address %s %v", a.Name, addr.IPNet))
 		}
 	}
-	return append(list, routeList(t, h)...)
+	return append(append(list, routeList(t, h)...), ruleList(t, h)...)
 }
 
-// events is a subscription to every change of links, addresses, routes and per-interface parameters. The kernel
+// events is a subscription to every change of links, addresses, routes, rules and per-interface parameters. The kernel
 // queues an event before it answers the request that caused it, so what is not there when Apply has returned
 // does not come from it.
 type events struct{ fd int }
@@ -141,7 +168,7 @@ func watch(t *testing.T) events {
 	t.Cleanup(func() { unix.Close(fd) })
 	groups := uint32(0)
 	for _, g := range []int{unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV4_ROUTE,
-		unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_IPV4_NETCONF, unix.RTNLGRP_IPV6_NETCONF} {
+		unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV6_RULE, unix.RTNLGRP_IPV4_NETCONF, unix.RTNLGRP_IPV6_NETCONF} {
 		groups |= 1 << (g - 1)
 	}
 	must(t, unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: groups}))

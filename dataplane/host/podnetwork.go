@@ -4,45 +4,61 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 )
 
-// CheckPodNetwork compares the pod network with what this host already uses; podCIDR is this node's part of it,
-// where pods' interfaces and routes belong. An error is a clash that would take packets from weft or from the
-// host: the underlay address inside the pod network, another interface's address inside it outside podCIDR, or a
-// route to exactly the pod network. A warning is an overlap in which the more specific route wins and somebody
-// may be surprised. Default routes and everything with weft's marks are left out.
-func (h *Host) CheckPodNetwork(podNetwork, podCIDR netip.Prefix, underlay netip.Addr) (warnings []string, err error) {
-	if podNetwork.Contains(underlay) {
-		return nil, fmt.Errorf("the underlay address %v is inside the pod network %v: choose a podNetwork that no node's own address is in", underlay, podNetwork)
+// CheckPodNetwork compares the pod networks, of either family, with what this host already uses; own are this
+// node's parts of them, where pods' interfaces and routes belong. An error is a clash that would take packets from
+// weft or from the host: an underlay address inside a pod network, another interface's address inside one and
+// outside own, or a route to exactly a pod network. A warning is an overlap in which the more specific route wins and
+// somebody may be surprised. Default routes and everything with weft's marks are left out.
+func (h *Host) CheckPodNetwork(networks, own []netip.Prefix, underlay []netip.Addr) (warnings []string, err error) {
+	for _, network := range networks {
+		for _, addr := range underlay {
+			if network.Contains(addr) {
+				return nil, fmt.Errorf("the underlay address %v is inside the pod network %v: choose a podNetwork that no node's own address is in", addr, network)
+			}
+		}
 	}
 	inv, err := h.inventory()
 	if err != nil {
 		return nil, err
 	}
 	var errs []error
+	for _, network := range networks {
+		warned, err := inv.checkPodNetwork(network, own)
+		warnings, errs = append(warnings, warned...), append(errs, err)
+	}
+	return warnings, errors.Join(errs...)
+}
+
+func (inv inventory) checkPodNetwork(network netip.Prefix, own []netip.Prefix) (warnings []string, err error) {
+	var errs []error
 	clashing := make(map[int]bool) // links whose connected routes would only say the same again
 	for _, a := range inv.addrs {
 		addr, l := addrOf(a.IP), inv.link(a.LinkIndex)
-		if l == nil || isOurs(l) || !podNetwork.Contains(addr) || podCIDR.Contains(addr) {
+		isOwn := slices.ContainsFunc(own, func(p netip.Prefix) bool { return p.Contains(addr) })
+		if l == nil || isOurs(l) || !network.Contains(addr) || isOwn {
 			continue
 		}
 		clashing[a.LinkIndex] = true
 		errs = append(errs, fmt.Errorf("the address %v of interface %s is inside the pod network %v: choose another podNetwork, or remove the address",
-			addr, l.Attrs().Name, podNetwork))
+			addr, l.Attrs().Name, network))
 	}
+	names := namesOf(inv.links)
 	for _, r := range inv.routes {
 		if r.Protocol == RouteProtocol || clashing[r.LinkIndex] {
 			continue
 		}
-		switch compareRoute(prefixOf(r.Dst), podNetwork, podCIDR) {
+		switch compareRoute(prefixOf(r.Dst), network, own) {
 		case routeSame:
 			errs = append(errs, fmt.Errorf("the host already routes the pod network %v by %s: remove the route with `ip route del %[2]s` if nothing needs it, or choose another podNetwork",
-				podNetwork, h.describe(r)))
+				network, names.describe(r)))
 		case routeWider:
 			warnings = append(warnings, fmt.Sprintf("route %s covers the pod network %v: hosts behind it with an address in the pod network become unreachable from this node",
-				h.describe(r), podNetwork))
+				names.describe(r), network))
 		case routeNarrower:
-			warnings = append(warnings, fmt.Sprintf("route %s is inside the pod network %v: packets for pods in it do not reach weft", h.describe(r), podNetwork))
+			warnings = append(warnings, fmt.Sprintf("route %s is inside the pod network %v: packets for pods in it do not reach weft", names.describe(r), network))
 		}
 	}
 	return warnings, errors.Join(errs...)
@@ -57,18 +73,28 @@ const (
 	routeNarrower
 )
 
-// compareRoute tells how a route that is not weft's lies to the pod network.
-func compareRoute(route, podNetwork, podCIDR netip.Prefix) overlap {
+// compareRoute tells how a route that is not weft's lies to a pod network.
+func compareRoute(route, network netip.Prefix, own []netip.Prefix) overlap {
+	ownPods := func(p netip.Prefix) bool { return p.Contains(route.Addr()) && route.Bits() >= p.Bits() }
 	switch {
-	case !route.Overlaps(podNetwork), route.Bits() <= 1: // VPNs write a default route as 0.0.0.0/1 and 128.0.0.0/1
+	case !route.Overlaps(network), isDefault(route):
 		return routeApart
-	case route == podNetwork:
+	case route == network:
 		return routeSame
-	case route.Bits() < podNetwork.Bits():
+	case route.Bits() < network.Bits():
 		return routeWider
-	case podCIDR.Contains(route.Addr()) && route.Bits() >= podCIDR.Bits(): // this node's own pods
+	case slices.ContainsFunc(own, ownPods):
 		return routeApart
 	default:
 		return routeNarrower
 	}
+}
+
+// isDefault also knows how VPNs write a default route: as 0.0.0.0/1 and 128.0.0.0/1, ::/1 and 8000::/1, or as
+// 2000::/3, which is all that IANA has assigned of IPv6.
+func isDefault(route netip.Prefix) bool {
+	if route.Addr().Is4() {
+		return route.Bits() <= 1
+	}
+	return route.Bits() <= 3
 }

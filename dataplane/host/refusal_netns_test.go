@@ -23,21 +23,22 @@ func TestWithoutNetAdmin(t *testing.T) {
 	h := newNamespace(t)
 	newTUN(t, "weft0")
 	must(t, CheckCapabilities())
-	must(t, h.Apply(testState()))
+	apply(t, h, testState())
 
 	dropNetAdmin(t)
 	wrong := testState()
 	wrong.MTU, wrong.Routes = 1400, nil
+	_, applyErr := h.Apply(wrong)
 	for name, err := range map[string]error{
 		"CheckCapabilities": CheckCapabilities(),
-		"Apply":             h.Apply(wrong),
+		"Apply":             applyErr,
 		"Remove":            h.Remove(),
 	} {
 		if err == nil || !strings.Contains(err.Error(), netAdminFix) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s = %v, want one line with the capability and how to get it", name, err)
 		}
 	}
-	if err := h.Apply(testState()); err != nil {
+	if _, err := h.Apply(testState()); err != nil {
 		t.Errorf("Apply of what is there: %v, want no need of a capability", err)
 	}
 	checkApplied(t, h)
@@ -57,12 +58,12 @@ func TestReadOnlyProcSys(t *testing.T) {
 	}
 	readOnly(unix.MS_RDONLY)
 
-	err := h.Apply(testState())
+	_, err := h.Apply(testState())
 	if err == nil {
 		t.Fatal("no error")
 	}
 	lines := strings.Split(err.Error(), "\n")
-	for i, want := range []string{"net.ipv4.ip_forward=1", "net.ipv4.conf.default.rp_filter=2", "net.ipv4.conf.default.accept_local=1"} {
+	for i, want := range []string{"net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1", "net.ipv4.conf.default.rp_filter=2", "net.ipv4.conf.default.accept_local=1"} {
 		if i >= len(lines) || !strings.Contains(lines[i], "`sysctl -w "+want+"`") {
 			t.Errorf("Apply = %v, want a line with %q", err, want)
 		}
@@ -73,8 +74,8 @@ func TestReadOnlyProcSys(t *testing.T) {
 	}
 
 	readOnly(0)
-	must(t, h.Apply(testState()))
+	apply(t, h, testState())
 	readOnly(unix.MS_RDONLY)
-	must(t, h.Apply(testState()))
+	apply(t, h, testState())
 	checkApplied(t, h)
 }

@@ -4,31 +4,38 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"strings"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
-// unreachableMetric is what Documentation/networking/vrf.rst takes for its last-resort unreachable route: FRR
-// reads the top octet as an administrative distance, so [255/8192], worse than any route it would install.
-// netlink's Priority is an int, which does not hold it on 32-bit machines.
-const unreachableMetric = 0xFF002000
+const (
+	// unreachableMetric is what Documentation/networking/vrf.rst takes for its last-resort unreachable route: FRR
+	// reads the top octet as an administrative distance, so [255/8192], worse than any route it would install.
+	// netlink's Priority is an int, which does not hold it on 32-bit machines.
+	unreachableMetric = 0xFF002000
 
-// slot is what the IPv4 FIB holds one route for: NLM_F_EXCL refuses, and NLM_F_REPLACE replaces, a route whose
-// three agree, whoever made it and wherever it leads (fib_table_insert, net/ipv4/fib_trie.c).
+	// defaultMetric6 is IP6_RT_PRIO_USER of linux/ipv6_route.h, which the kernel takes where none is given.
+	defaultMetric6 = 1024
+)
+
+// slot is what the FIB holds one route for: NLM_F_EXCL refuses, and NLM_F_REPLACE replaces, a route whose four
+// agree, whoever made it and wherever it leads (fib_table_insert, net/ipv4/fib_trie.c; fib6_add_rt2node,
+// net/ipv6/ip6_fib.c, where the TOS is 0).
 type slot struct {
+	table  int
 	prefix netip.Prefix
 	tos    int
 	metric int
 }
 
 func slotOf(r netlink.Route) slot {
-	return slot{prefixOf(r.Dst), r.Tos, r.Priority}
+	return slot{r.Table, prefixOf(r.Dst), r.Tos, r.Priority}
 }
 
 // routePlan is what leads from the routes that are there to those that should be.
 type routePlan struct {
+	keep    []netlink.Route
 	add     []netlink.Route
 	replace []netlink.Route // in the slot of a wrong one of ours, without a moment in which neither is there
 	remove  []netlink.Route
@@ -38,15 +45,18 @@ type routePlan struct {
 // blockedRoute is a wanted route whose slot a route without weft's mark holds.
 type blockedRoute struct{ want, foreign netlink.Route }
 
-// planRoutes compares wanted routes with all routes of the main table.
+// planRoutes compares wanted routes with all routes of the tables that they are in.
 func planRoutes(want, have []netlink.Route) routePlan {
 	var plan routePlan
+	inSlot := make(map[slot][]int, len(have)) // indices into have
+	for i, r := range have {
+		inSlot[slotOf(r)] = append(inSlot[slotOf(r)], i)
+	}
 	settled := make(map[int]bool) // indices into have: ours that stay or are replaced
 	for _, w := range want {
 		same, wrong, foreign := -1, -1, -1
-		for i, r := range have {
-			switch {
-			case slotOf(r) != slotOf(w):
+		for _, i := range inSlot[slotOf(w)] {
+			switch r := have[i]; {
 			case r.Protocol != RouteProtocol:
 				foreign = i
 			case equalRoutes(r, w):
@@ -58,6 +68,7 @@ func planRoutes(want, have []netlink.Route) routePlan {
 		switch {
 		case same >= 0:
 			settled[same] = true
+			plan.keep = append(plan.keep, w)
 		case foreign >= 0:
 			plan.blocked = append(plan.blocked, blockedRoute{w, have[foreign]})
 		case wrong >= 0:
@@ -75,114 +86,119 @@ func planRoutes(want, have []netlink.Route) routePlan {
 	return plan
 }
 
-// equalRoutes leaves out the flags, in which the kernel reports the state of the link.
 func equalRoutes(a, b netlink.Route) bool {
-	a.Flags, b.Flags = 0, 0
-	return a.Equal(b)
+	return significant(a).Equal(significant(b))
 }
 
-// applyRoutes makes want the only routes with weft's mark. Additions come before removals, so that a prefix
-// which moves to another route never falls back to the default route in between.
-func (h *Host) applyRoutes(tun netlink.Link, want []Route) error {
+// significant leaves out the flags in which the kernel reports the state of the link, and that it writes an IPv6
+// route which leads nowhere as one on the loopback interface.
+func significant(r netlink.Route) netlink.Route {
+	r.Flags &= unix.RTNH_F_ONLINK
+	if r.Type != unix.RTN_UNICAST {
+		r.LinkIndex = 0
+	}
+	return r
+}
+
+// applyRoutes makes s.Routes, and what ends ProbeTable, the only routes with weft's mark. Additions come before
+// removals, so that a prefix which moves to another route never falls back to the default route in between.
+func (h *Host) applyRoutes(l *ledger, links []netlink.Link, s State) error {
 	have, err := h.routes()
 	if err != nil {
 		return err
 	}
-	wanted := make([]netlink.Route, 0, len(want))
-	for _, r := range want {
-		wanted = append(wanted, kernelRoute(r, tun))
+	names := namesOf(links)
+	indices := make(map[string]int, len(links))
+	for _, l := range links {
+		indices[l.Attrs().Name] = l.Attrs().Index
+	}
+	var errs []error
+	var wanted []netlink.Route
+	for _, r := range append(probeTableEnds(s.probed()), s.Routes...) {
+		link := s.Link
+		if r.Via.IsValid() {
+			link = r.Device
+		}
+		index, ok := indices[link]
+		if !ok {
+			errs = append(errs, fmt.Errorf("add route %v via %v: interface %s does not exist", r.Prefix, r.Via, link))
+			continue
+		}
+		wanted = append(wanted, kernelRoute(r, index))
 	}
 	plan := planRoutes(wanted, have)
-
-	var changes []change
-	do := func(verb string, routes []netlink.Route, request func(*netlink.Route) error) {
-		for _, r := range routes {
-			changes = append(changes, change{verb + " route " + h.describe(r), func() error { return request(&r) }})
-		}
+	for _, r := range plan.keep {
+		l.found("route " + names.describe(r))
 	}
-	do("add", plan.add, h.nl.RouteAdd)
-	do("replace", plan.replace, h.nl.RouteReplace)
-	do("remove", plan.remove, func(r *netlink.Route) error {
-		return unless(unix.ESRCH, h.nl.RouteDel(r))
-	})
-	var errs []error
 	for _, b := range plan.blocked {
 		errs = append(errs, fmt.Errorf("add route %s: the host has the route %s, which is not weft's: "+
-			"remove it with `ip route del %[2]s` if nothing needs it, or give weft another prefix", h.describe(b.want), h.describe(b.foreign)))
+			"remove it with `ip route del %[2]s` if nothing needs it, or give weft another prefix", names.describe(b.want), names.describe(b.foreign)))
 	}
-	return errors.Join(append(errs, run(changes))...)
+	return errors.Join(append(errs, l.run(h.routeChanges(plan, names)))...)
 }
 
-// kernelRoute is r in the form in which the kernel will list it.
-func kernelRoute(r Route, tun netlink.Link) netlink.Route {
+func (h *Host) routeChanges(plan routePlan, names linkNames) []change {
+	var changes []change
+	for _, r := range plan.add {
+		thing := "route " + names.describe(r)
+		changes = append(changes, change{what: "add " + thing, thing: thing, do: func() error { return h.nl.RouteAdd(&r) }})
+	}
+	for _, r := range plan.replace {
+		thing := "route " + names.describe(r)
+		changes = append(changes, change{what: "replace " + thing, thing: thing, do: func() error { return h.nl.RouteReplace(&r) }})
+	}
+	for _, r := range plan.remove {
+		changes = append(changes, change{what: "remove route " + names.describe(r), do: func() error {
+			return unless(unix.ESRCH, h.nl.RouteDel(&r))
+		}})
+	}
+	return changes
+}
+
+// probeTableEnds keep a probe that ProbeTable has no route for from trying the next table, where it would travel by
+// another way than the one it shall prove.
+func probeTableEnds(families []int) []Route {
+	var ends []Route
+	for _, family := range families {
+		everywhere := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+		if family == netlink.FAMILY_V6 {
+			everywhere = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+		}
+		ends = append(ends, Route{Prefix: everywhere, Unreachable: true, Probe: true})
+	}
+	return ends
+}
+
+// kernelRoute is r, which goes out of the interface link, in the form in which the kernel will list it.
+func kernelRoute(r Route, link int) netlink.Route {
+	v4 := r.Prefix.Addr().Is4()
 	k := netlink.Route{
 		Dst:      ipNetOf(r.Prefix),
 		Protocol: RouteProtocol,
 		Table:    unix.RT_TABLE_MAIN,
 		Src:      r.Source.AsSlice(),
 	}
+	if r.Probe {
+		k.Table = ProbeTable
+	}
 	if r.Unreachable {
-		k.Type, k.Scope, k.Priority = unix.RTN_UNREACHABLE, netlink.SCOPE_UNIVERSE, unreachableMetric
-	} else {
-		k.Type, k.Scope, k.LinkIndex = unix.RTN_UNICAST, netlink.SCOPE_LINK, tun.Attrs().Index
+		k.Type, k.Priority = unix.RTN_UNREACHABLE, unreachableMetric
+		return k
+	}
+	k.Type, k.LinkIndex = unix.RTN_UNICAST, link
+	if !v4 {
+		k.Priority = defaultMetric6
+	}
+	switch {
+	case r.Via.IsValid():
+		k.Flags = unix.RTNH_F_ONLINK
+		if r.Via.Is4() == v4 {
+			k.Gw = r.Via.AsSlice()
+		} else {
+			k.Via = &netlink.Via{AddrFamily: netlink.FAMILY_V6, Addr: r.Via.AsSlice()}
+		}
+	case v4: // IPv6 routes have no scope
+		k.Scope = netlink.SCOPE_LINK
 	}
 	return k
-}
-
-// describe writes r as `ip route` does, so that the text can be pasted behind `ip route del`.
-func (h *Host) describe(r netlink.Route) string {
-	var b strings.Builder
-	switch r.Type {
-	case unix.RTN_UNREACHABLE:
-		b.WriteString("unreachable ")
-	case unix.RTN_BLACKHOLE:
-		b.WriteString("blackhole ")
-	case unix.RTN_PROHIBIT:
-		b.WriteString("prohibit ")
-	case unix.RTN_THROW:
-		b.WriteString("throw ")
-	}
-	b.WriteString(prefixOf(r.Dst).String())
-	if r.Tos != 0 {
-		fmt.Fprintf(&b, " tos %#x", r.Tos)
-	}
-	h.describeHop(&b, &netlink.NexthopInfo{LinkIndex: r.LinkIndex, Gw: r.Gw, Via: r.Via})
-	fmt.Fprintf(&b, " proto %v", r.Protocol)
-	if r.Src != nil {
-		fmt.Fprintf(&b, " src %v", r.Src)
-	}
-	if r.Priority != 0 {
-		fmt.Fprintf(&b, " metric %d", r.Priority)
-	}
-	for _, hop := range r.MultiPath {
-		b.WriteString(" nexthop")
-		h.describeHop(&b, hop)
-	}
-	return b.String()
-}
-
-func (h *Host) describeHop(b *strings.Builder, hop *netlink.NexthopInfo) {
-	if via := gateway(hop); via.IsValid() {
-		b.WriteString(" via ")
-		if via.Is6() {
-			b.WriteString("inet6 ")
-		}
-		b.WriteString(via.String())
-	}
-	if hop.LinkIndex != 0 {
-		name := fmt.Sprint("if", hop.LinkIndex) // as ip prints an interface that went away meanwhile
-		if l, err := h.nl.LinkByIndex(hop.LinkIndex); err == nil {
-			name = l.Attrs().Name
-		}
-		b.WriteString(" dev " + name)
-	}
-}
-
-// gateway is the next hop's address, zero when the destination is on the link. An IPv4 route may have an IPv6
-// gateway (RTA_VIA, RFC 5549).
-func gateway(hop *netlink.NexthopInfo) netip.Addr {
-	if via, ok := hop.Via.(*netlink.Via); ok {
-		return addrOf(via.Addr)
-	}
-	return addrOf(hop.Gw)
 }

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"net"
 	"net/netip"
 	"testing"
 
@@ -17,9 +18,12 @@ func tunLink() netlink.Link {
 
 func TestPlanRoutes(t *testing.T) {
 	source := netip.MustParseAddr("10.244.1.0")
-	overlay := kernelRoute(Route{Prefix: netip.MustParsePrefix("10.244.0.0/16"), Source: source}, tunLink())
-	answer := kernelRoute(Route{Prefix: netip.MustParsePrefix("10.244.1.0/24"), Unreachable: true}, tunLink())
+	overlay := kernelRoute(Route{Prefix: netip.MustParsePrefix("10.244.0.0/16"), Source: source}, testTUN)
+	answer := kernelRoute(Route{Prefix: netip.MustParsePrefix("10.244.1.0/24"), Unreachable: true}, testTUN)
 	want := []netlink.Route{overlay, answer}
+	direct := kernelRoute(Route{Prefix: netip.MustParsePrefix("10.244.2.0/24"), Via: netip.MustParseAddr("192.0.2.2"), Device: "eth0"}, 3)
+	probe := kernelRoute(Route{Prefix: netip.MustParsePrefix("10.244.2.0/24"), Via: netip.MustParseAddr("192.0.2.2"), Device: "eth0", Probe: true}, 3)
+	answer6 := kernelRoute(Route{Prefix: netip.MustParsePrefix("fd00::/64"), Unreachable: true}, testTUN)
 
 	with := func(r netlink.Route, change func(*netlink.Route)) netlink.Route {
 		change(&r)
@@ -29,6 +33,9 @@ func TestPlanRoutes(t *testing.T) {
 	noSource := with(overlay, func(r *netlink.Route) { r.Src = nil })
 	otherLink := with(overlay, func(r *netlink.Route) { r.LinkIndex = 8 })
 	stale := with(overlay, func(r *netlink.Route) { r.Dst = ipNetOf(netip.MustParsePrefix("10.99.0.0/16")); r.LinkIndex = 3 })
+	elsewhere := with(direct, func(r *netlink.Route) { r.Gw = net.ParseIP("192.0.2.3") })
+	offLink := with(direct, func(r *netlink.Route) { r.Flags = 0 })
+	onLoopback := with(answer6, func(r *netlink.Route) { r.LinkIndex = 1 })
 	foreign := with(overlay, func(r *netlink.Route) { r.Protocol = unix.RTPROT_STATIC; r.LinkIndex = 3 })
 	foreignWorse := with(foreign, func(r *netlink.Route) { r.Priority = 100 })
 	foreignTOS := with(foreign, func(r *netlink.Route) { r.Tos = 8 })
@@ -42,18 +49,22 @@ func TestPlanRoutes(t *testing.T) {
 		plan       routePlan
 	}{
 		{"nothing there", want, nil, routePlan{add: want}},
-		{"all there", want, want, routePlan{}},
-		{"flags and family do not count", want, []netlink.Route{linkDown, answer}, routePlan{}},
-		{"wrong source", want, []netlink.Route{noSource, answer}, routePlan{replace: []netlink.Route{overlay}}},
-		{"wrong link", want, []netlink.Route{otherLink, answer}, routePlan{replace: []netlink.Route{overlay}}},
-		{"leftover", want, []netlink.Route{overlay, stale, answer}, routePlan{remove: []netlink.Route{stale}}},
-		{"wrong one beside the right one", want, []netlink.Route{otherLink, overlay, answer}, routePlan{remove: []netlink.Route{otherLink}}},
-		{"foreign in the slot", want, []netlink.Route{foreign, answer}, routePlan{blocked: []blockedRoute{{overlay, foreign}}}},
+		{"all there", want, want, routePlan{keep: want}},
+		{"flags and family do not count", want, []netlink.Route{linkDown, answer}, routePlan{keep: want}},
+		{"wrong source", want, []netlink.Route{noSource, answer}, routePlan{keep: want[1:], replace: []netlink.Route{overlay}}},
+		{"wrong link", want, []netlink.Route{otherLink, answer}, routePlan{keep: want[1:], replace: []netlink.Route{overlay}}},
+		{"leftover", want, []netlink.Route{overlay, stale, answer}, routePlan{keep: want, remove: []netlink.Route{stale}}},
+		{"wrong one beside the right one", want, []netlink.Route{otherLink, overlay, answer}, routePlan{keep: want, remove: []netlink.Route{otherLink}}},
+		{"foreign in the slot", want, []netlink.Route{foreign, answer}, routePlan{keep: want[1:], blocked: []blockedRoute{{overlay, foreign}}}},
 		{"foreign in the slot beside a wrong one of ours", want, []netlink.Route{foreign, noSource, answer},
-			routePlan{remove: []netlink.Route{noSource}, blocked: []blockedRoute{{overlay, foreign}}}},
-		{"foreign with another metric", want, []netlink.Route{foreignWorse, answer}, routePlan{add: []netlink.Route{overlay}}},
-		{"foreign with another TOS", want, []netlink.Route{foreignTOS, answer}, routePlan{add: []netlink.Route{overlay}}},
-		{"the pods' bridge beside the unreachable route", want, []netlink.Route{overlay, bridge}, routePlan{add: []netlink.Route{answer}}},
+			routePlan{keep: want[1:], remove: []netlink.Route{noSource}, blocked: []blockedRoute{{overlay, foreign}}}},
+		{"foreign with another metric", want, []netlink.Route{foreignWorse, answer}, routePlan{keep: want[1:], add: []netlink.Route{overlay}}},
+		{"foreign with another TOS", want, []netlink.Route{foreignTOS, answer}, routePlan{keep: want[1:], add: []netlink.Route{overlay}}},
+		{"the pods' bridge beside the unreachable route", want, []netlink.Route{overlay, bridge}, routePlan{keep: want[:1], add: []netlink.Route{answer}}},
+		{"another next hop", []netlink.Route{direct}, []netlink.Route{elsewhere}, routePlan{replace: []netlink.Route{direct}}},
+		{"not onlink", []netlink.Route{direct}, []netlink.Route{offLink}, routePlan{replace: []netlink.Route{direct}}},
+		{"the same in another table", []netlink.Route{direct}, []netlink.Route{probe}, routePlan{add: []netlink.Route{direct}, remove: []netlink.Route{probe}}},
+		{"as the kernel lists an unreachable IPv6 route", []netlink.Route{answer6}, []netlink.Route{onLoopback}, routePlan{keep: []netlink.Route{answer6}}},
 		{"nothing wanted", nil, []netlink.Route{overlay, foreign, answer, bridge}, routePlan{remove: []netlink.Route{overlay, answer}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -66,26 +77,47 @@ func TestPlanRoutes(t *testing.T) {
 }
 
 func TestCompareRoute(t *testing.T) {
-	podNetwork, podCIDR := netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("10.244.1.0/24")
-	for route, want := range map[string]overlap{
-		"0.0.0.0/0":      routeApart,
-		"0.0.0.0/1":      routeApart,
-		"10.0.0.0/8":     routeWider,
-		"10.245.0.0/16":  routeApart,
-		"10.244.0.0/16":  routeSame,
-		"10.244.0.0/20":  routeNarrower, // holds podCIDR and other nodes' pods
-		"10.244.1.0/24":  routeApart,    // a bridge for all pods of this node
-		"10.244.1.7/32":  routeApart,    // one pod
-		"10.244.2.0/24":  routeNarrower,
-		"10.244.2.77/32": routeNarrower,
-		"192.0.2.0/24":   routeApart,
+	type lies map[string]overlap
+	prefix := netip.MustParsePrefix
+	for _, c := range []struct {
+		network netip.Prefix
+		own     []netip.Prefix
+		routes  lies
+	}{
+		{prefix("10.244.0.0/16"), []netip.Prefix{prefix("fd00::/64"), prefix("10.244.1.0/24"), prefix("10.244.5.0/24")}, lies{
+			"0.0.0.0/0":      routeApart,
+			"0.0.0.0/1":      routeApart,
+			"10.0.0.0/8":     routeWider,
+			"10.245.0.0/16":  routeApart,
+			"10.244.0.0/16":  routeSame,
+			"10.244.0.0/20":  routeNarrower, // holds our own and other nodes' pods
+			"10.244.1.0/24":  routeApart,    // a bridge for all pods of this node
+			"10.244.1.7/32":  routeApart,    // one pod
+			"10.244.5.7/32":  routeApart,
+			"10.244.2.0/24":  routeNarrower,
+			"10.244.2.77/32": routeNarrower,
+			"192.0.2.0/24":   routeApart,
+			"::/0":           routeApart,
+		}},
+		// Wider than our own block although it begins with it.
+		{prefix("10.244.0.0/16"), []netip.Prefix{prefix("10.244.0.0/24")}, lies{"10.244.0.0/20": routeNarrower}},
+		{prefix("2001:db8::/48"), []netip.Prefix{prefix("10.244.1.0/24"), prefix("2001:db8:0:1::/64")}, lies{
+			"::/0":                routeApart,
+			"2000::/3":            routeApart,
+			"2001:db8::/32":       routeWider,
+			"2001:db8::/48":       routeSame,
+			"2001:db8:0:1::/64":   routeApart,
+			"2001:db8:0:1::7/128": routeApart,
+			"2001:db8:0:2::/64":   routeNarrower,
+			"2001:db8:1::/48":     routeApart,
+			"fe80::/64":           routeApart,
+			"10.244.1.0/24":       routeApart,
+		}},
 	} {
-		if got := compareRoute(netip.MustParsePrefix(route), podNetwork, podCIDR); got != want {
-			t.Errorf("compareRoute(%s) = %v, want %v", route, got, want)
+		for route, want := range c.routes {
+			if got := compareRoute(prefix(route), c.network, c.own); got != want {
+				t.Errorf("compareRoute(%s, %v, %v) = %v, want %v", route, c.network, c.own, got, want)
+			}
 		}
-	}
-	// Wider than our own block although it begins with it.
-	if got := compareRoute(netip.MustParsePrefix("10.244.0.0/20"), podNetwork, netip.MustParsePrefix("10.244.0.0/24")); got != routeNarrower {
-		t.Errorf("compareRoute of a route over the first block and others = %v, want %v", got, routeNarrower)
 	}
 }

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -13,17 +14,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Underlay is the interface and address by which other nodes reach this one.
+// Underlay is the interface and the addresses by which other nodes reach this one.
 type Underlay struct {
 	Interface string
-	Address   netip.Addr
-	MTU       int    // of the interface, in octets
-	Why       string // how it was chosen, for the user: "interface of the default route (via 198.51.100.254, metric 0)"
+	Addresses []netip.Addr // one of a family at the most, one at the least, IPv4 first
+	MTU       int          // of the interface, in octets
+	Why       string       // how it was chosen, for the user: "interface of the default route (via 198.51.100.254, metric 0)"
 }
 
-// Underlay chooses the underlay. choice is an interface name, an IPv4 address of this host, or empty for the
-// interface of the IPv4 default route with the lowest metric. Where an interface has several addresses, it takes
-// the one the kernel sends from on the default route. An error lists what could have been chosen.
+// Address is the first of the addresses.
+func (u Underlay) Address() netip.Addr {
+	return u.Addresses[0]
+}
+
+// Underlay chooses the underlay. choice is an interface name, an address of this host, or empty for the interface of
+// the default route with the lowest metric: the IPv4 one or, where there is none, the IPv6 one. A named address is
+// taken alone. Of an interface it takes one address of each family that it has: of IPv4 the one the kernel sends from
+// on the default route, of IPv6 one that lasts, neither link-local nor temporary (RFC 8981). An error lists what
+// could have been chosen.
 func (h *Host) Underlay(choice string) (Underlay, error) {
 	inv, err := h.inventory()
 	if err != nil {
@@ -47,13 +55,18 @@ func (inv inventory) choose(choice string) (Underlay, error) {
 }
 
 func (inv inventory) byDefaultRoute() (Underlay, error) {
-	route, hop := inv.defaultRoute(0)
+	what := "interface of the default route"
+	route, hop := inv.defaultRoute(netlink.FAMILY_V4, 0)
 	if route == nil {
-		return Underlay{}, fmt.Errorf("this host has no IPv4 default route: set `underlay: NAME`%s", inv.candidates())
+		what = "interface of the IPv6 default route"
+		route, hop = inv.defaultRoute(netlink.FAMILY_V6, 0)
 	}
-	why := fmt.Sprintf("interface of the default route (metric %d)", route.Priority)
+	if route == nil {
+		return Underlay{}, fmt.Errorf("this host has no default route: set `underlay: NAME`%s", inv.candidates())
+	}
+	why := fmt.Sprintf("%s (metric %d)", what, route.Priority)
 	if via := gateway(hop); via.IsValid() {
-		why = fmt.Sprintf("interface of the default route (via %v, metric %d)", via, route.Priority)
+		why = fmt.Sprintf("%s (via %v, metric %d)", what, via, route.Priority)
 	}
 	return inv.onLink(inv.link(hop.LinkIndex), why)
 }
@@ -81,12 +94,12 @@ func (inv inventory) byName(name string) (Underlay, error) {
 }
 
 func (inv inventory) byAddress(addr netip.Addr) (Underlay, error) {
-	if !addr.Is4() {
-		return Underlay{}, fmt.Errorf("%v is not an IPv4 address: the underlay must be IPv4", addr)
+	if addr.Is6() && addr.IsLinkLocalUnicast() {
+		return Underlay{}, fmt.Errorf("%v is link-local, which means nothing on another link: set `underlay` to an interface or another address%s", addr, inv.candidates())
 	}
 	for _, a := range inv.addrs {
 		if addrOf(a.IP) == addr {
-			return underlayOn(inv.link(a.LinkIndex), addr, "address named in the configuration")
+			return underlayOn(inv.link(a.LinkIndex), []netip.Addr{addr}, "address named in the configuration")
 		}
 	}
 	return Underlay{}, fmt.Errorf("no interface of this host has the address %v: set `underlay` to an interface or address it has%s", addr, inv.candidates())
@@ -94,23 +107,27 @@ func (inv inventory) byAddress(addr netip.Addr) (Underlay, error) {
 
 // onLink chooses among the addresses of one interface.
 func (inv inventory) onLink(l netlink.Link, why string) (Underlay, error) {
-	addr, note := inv.source(l)
-	u, err := underlayOn(l, addr, why+note)
-	if err == nil && !addr.IsValid() {
-		err = fmt.Errorf("interface %s has no IPv4 address: give it one, or set `underlay` to another%s", u.Interface, inv.candidates())
+	var addrs []netip.Addr
+	if l != nil {
+		for _, source := range []func(int) (netip.Addr, string){inv.source4, inv.source6} {
+			if addr, note := source(l.Attrs().Index); addr.IsValid() {
+				addrs, why = append(addrs, addr), why+note
+			}
+		}
+	}
+	u, err := underlayOn(l, addrs, why)
+	if err == nil && len(addrs) == 0 {
+		return Underlay{}, fmt.Errorf("interface %s has no address that other nodes could reach: give it one, or set `underlay` to another%s", u.Interface, inv.candidates())
 	}
 	return u, err
 }
 
-// source is the address the kernel sends from on the default route over l, or would: the route's own source, else
-// as inet_select_addr (net/ipv4/devinet.c) the first address whose subnet holds the gateway, else the first. The
-// note says which where there was a choice. The address is invalid when l has none.
-func (inv inventory) source(l netlink.Link) (addr netip.Addr, note string) {
-	if l == nil {
-		return netip.Addr{}, ""
-	}
-	own := inv.sources(l.Attrs().Index)
-	route, hop := inv.defaultRoute(l.Attrs().Index)
+// source4 is the address the kernel sends from on the IPv4 default route over a link, or would: the route's own
+// source, else as inet_select_addr (net/ipv4/devinet.c) the first address whose subnet holds the gateway, else the
+// first. The note says which where there was a choice. The address is invalid when the link has none.
+func (inv inventory) source4(index int) (addr netip.Addr, note string) {
+	own := inv.sources(netlink.FAMILY_V4, index)
+	route, hop := inv.defaultRoute(netlink.FAMILY_V4, index)
 	switch {
 	case route != nil && route.Src != nil:
 		return addrOf(route.Src), "; the source address of its default route"
@@ -129,9 +146,25 @@ func (inv inventory) source(l netlink.Link) (addr netip.Addr, note string) {
 	return own[0].Addr(), fmt.Sprintf("; the first of its %d addresses", len(own))
 }
 
+// source6 is the source of the IPv6 default route over a link, if that names one, else the first of the link's
+// addresses.
+func (inv inventory) source6(index int) (addr netip.Addr, note string) {
+	if route, _ := inv.defaultRoute(netlink.FAMILY_V6, index); route != nil && route.Src != nil {
+		return addrOf(route.Src), "; the source address of its IPv6 default route"
+	}
+	own := inv.sources(netlink.FAMILY_V6, index)
+	switch len(own) {
+	case 0:
+		return netip.Addr{}, ""
+	case 1:
+		return own[0].Addr(), ""
+	}
+	return own[0].Addr(), fmt.Sprintf("; the most lasting of its %d IPv6 addresses", len(own))
+}
+
 // underlayOn refuses an interface that was chosen well and would never carry a packet. l is nil when it was
 // removed between two dumps.
-func underlayOn(l netlink.Link, addr netip.Addr, why string) (Underlay, error) {
+func underlayOn(l netlink.Link, addrs []netip.Addr, why string) (Underlay, error) {
 	if l == nil {
 		return Underlay{}, errors.New("the interface has just been removed: try again")
 	}
@@ -142,17 +175,18 @@ func underlayOn(l netlink.Link, addr netip.Addr, why string) (Underlay, error) {
 	case a.Flags&net.FlagUp == 0:
 		return Underlay{}, fmt.Errorf("interface %s is down: `ip link set %[1]s up`", a.Name)
 	}
-	return Underlay{Interface: a.Name, Address: addr, MTU: a.MTU, Why: why}, nil
+	return Underlay{Interface: a.Name, Addresses: addrs, MTU: a.MTU, Why: why}, nil
 }
 
-// defaultRoute is the default route with the lowest metric, of one interface or of any when index is 0, and its
-// next hop there. It is nil when there is none.
-func (inv inventory) defaultRoute(index int) (*netlink.Route, *netlink.NexthopInfo) {
+// defaultRoute is the default route of a family with the lowest metric, of one interface or of any when index is 0,
+// and its next hop there. It is nil when there is none.
+func (inv inventory) defaultRoute(family, index int) (*netlink.Route, *netlink.NexthopInfo) {
 	var best *netlink.Route
 	var bestHop *netlink.NexthopInfo
 	for i := range inv.routes {
 		r := &inv.routes[i]
-		if prefixOf(r.Dst).Bits() != 0 || best != nil && r.Priority >= best.Priority {
+		to := prefixOf(r.Dst)
+		if to.Bits() != 0 || familyOf(to.Addr()) != family || r.Type != unix.RTN_UNICAST || best != nil && r.Priority >= best.Priority {
 			continue
 		}
 		hops := r.MultiPath
@@ -160,7 +194,7 @@ func (inv inventory) defaultRoute(index int) (*netlink.Route, *netlink.NexthopIn
 			hops = []*netlink.NexthopInfo{{LinkIndex: r.LinkIndex, Gw: r.Gw, Via: r.Via}}
 		}
 		for _, hop := range hops {
-			if hop.LinkIndex != 0 && (index == 0 || hop.LinkIndex == index) { // 0: an unreachable default route
+			if index == 0 || hop.LinkIndex == index {
 				best, bestHop = r, hop
 				break
 			}
@@ -178,16 +212,39 @@ func (inv inventory) link(index int) netlink.Link {
 	return nil
 }
 
-// sources are the addresses of an interface the kernel would send from, in its order: of global scope and not
-// secondary.
-func (inv inventory) sources(index int) []netip.Prefix {
+// sources are the addresses of an interface by which others may reach it for long: of global scope and not
+// secondary, which for IPv6 means temporary, nor deprecated or unconfirmed. IPv4's are in the order in which the
+// kernel would send from them; IPv6's, which the kernel lists by age, with what does not expire first, then what is
+// no unique local address (RFC 4193), then the lowest.
+func (inv inventory) sources(family, index int) []netip.Prefix {
+	const unfit = unix.IFA_F_SECONDARY | unix.IFA_F_DEPRECATED | unix.IFA_F_TENTATIVE | unix.IFA_F_DADFAILED
 	var own []netip.Prefix
+	expires := make(map[netip.Addr]bool)
 	for _, a := range inv.addrs {
-		if a.LinkIndex == index && a.Scope == int(netlink.SCOPE_UNIVERSE) && a.Flags&unix.IFA_F_SECONDARY == 0 {
-			own = append(own, netip.PrefixFrom(addrOf(a.IP), prefixOf(a.IPNet).Bits()))
+		p := prefixOf(a.IPNet)
+		if a.LinkIndex == index && familyOf(p.Addr()) == family && a.Scope == int(netlink.SCOPE_UNIVERSE) && a.Flags&unfit == 0 {
+			own = append(own, p)
+			expires[p.Addr()] = a.Flags&unix.IFA_F_PERMANENT == 0
 		}
 	}
+	if family == netlink.FAMILY_V6 {
+		slices.SortFunc(own, func(a, b netip.Prefix) int {
+			x, y := a.Addr(), b.Addr()
+			return cmp.Or(falseFirst(expires[x], expires[y]), falseFirst(x.IsPrivate(), y.IsPrivate()), x.Compare(y))
+		})
+	}
 	return own
+}
+
+func falseFirst(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	default:
+		return 1
+	}
 }
 
 // candidates ends an error with the interfaces a user may mean: up, with an address, and not of the kinds that
@@ -196,7 +253,7 @@ func (inv inventory) candidates() string {
 	var list []string
 	for _, l := range inv.links {
 		a := l.Attrs()
-		own := inv.sources(a.Index)
+		own := append(inv.sources(netlink.FAMILY_V4, a.Index), inv.sources(netlink.FAMILY_V6, a.Index)...)
 		podSide := slices.ContainsFunc([]string{"docker", "br-", "cni", "veth", "cali", "flannel", "lxc", "virbr"},
 			func(prefix string) bool { return strings.HasPrefix(a.Name, prefix) })
 		if a.Flags&net.FlagUp == 0 || a.Flags&net.FlagLoopback != 0 || len(own) == 0 || podSide || isOurs(l) {
@@ -205,7 +262,7 @@ func (inv inventory) candidates() string {
 		list = append(list, fmt.Sprintf("%s (%v)", a.Name, own[0].Addr()))
 	}
 	if len(list) == 0 {
-		return "; no interface with an IPv4 address is up"
+		return "; no interface with an address is up"
 	}
 	return ", for example " + strings.Join(list, ", ")
 }

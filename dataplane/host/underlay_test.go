@@ -1,6 +1,7 @@
 package host
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"strings"
@@ -17,12 +18,22 @@ func testLink(index int, name string, flags net.Flags) netlink.Link {
 func testAddr(index int, prefix string, flags int) netlink.Addr {
 	p := netip.MustParsePrefix(prefix)
 	return netlink.Addr{LinkIndex: index, Flags: flags,
-		IPNet: &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), 32)}}
+		IPNet: &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}}
 }
 
+// testDefault is a default route of the gateway's family, IPv4 where that is empty.
 func testDefault(index int, gw string, metric int) netlink.Route {
-	return netlink.Route{LinkIndex: index, Gw: net.ParseIP(gw), Priority: metric,
+	r := netlink.Route{Type: unix.RTN_UNICAST, LinkIndex: index, Gw: net.ParseIP(gw), Priority: metric,
 		Dst: &net.IPNet{IP: net.IPv4zero, Mask: net.CIDRMask(0, 32)}}
+	if strings.Contains(gw, ":") {
+		r.Dst = &net.IPNet{IP: net.IPv6zero, Mask: net.CIDRMask(0, 128)}
+	}
+	return r
+}
+
+func linkScope(a netlink.Addr) netlink.Addr {
+	a.Scope = unix.RT_SCOPE_LINK
+	return a
 }
 
 func testInventory() inventory {
@@ -37,23 +48,34 @@ func testInventory() inventory {
 			testLink(5, "eth3", net.FlagUp),
 			testLink(6, "docker0", net.FlagUp),
 			ours,
+			testLink(8, "eth8", net.FlagUp),
+			testLink(9, "eth9", net.FlagUp),
 		},
 		addrs: []netlink.Addr{
 			testAddr(2, "192.0.2.2/24", 0),
-			testAddr(3, "169.254.7.7/16", 0),
+			linkScope(testAddr(3, "169.254.7.7/16", 0)),
 			testAddr(3, "198.51.100.9/24", unix.IFA_F_SECONDARY),
 			testAddr(3, "203.0.113.3/24", 0),
 			testAddr(3, "198.51.100.3/24", 0),
 			testAddr(4, "192.0.2.130/25", 0),
 			testAddr(6, "172.17.0.1/16", 0),
 			testAddr(testTUN, "10.244.1.0/32", 0),
+			linkScope(testAddr(8, "fe80::8/64", unix.IFA_F_PERMANENT)),
+			testAddr(8, "2001:db8:8::5/64", 0),
+			testAddr(8, "2001:db8:8::1/64", unix.IFA_F_TEMPORARY),
+			testAddr(8, "2001:db8:8::2/64", unix.IFA_F_DEPRECATED|unix.IFA_F_PERMANENT),
+			testAddr(8, "2001:db8:8::3/64", unix.IFA_F_TENTATIVE|unix.IFA_F_PERMANENT),
+			testAddr(8, "fd00:8::4/64", unix.IFA_F_PERMANENT),
+			testAddr(8, "2001:db8:8::4/64", unix.IFA_F_PERMANENT),
+			testAddr(8, "2001:db8:8::44/64", unix.IFA_F_PERMANENT),
+			testAddr(9, "203.0.113.9/24", 0),
+			testAddr(9, "fd00:9::9/64", unix.IFA_F_PERMANENT),
 		},
 	}
 }
 
 func TestChooseUnderlay(t *testing.T) {
 	inv := testInventory()
-	inv.addrs[1].Scope = unix.RT_SCOPE_LINK
 	inv.routes = []netlink.Route{testDefault(3, "198.51.100.254", 100), testDefault(2, "192.0.2.1", 20), testDefault(4, "192.0.2.129", 30)}
 
 	oneDefault := func(r netlink.Route) inventory {
@@ -61,6 +83,12 @@ func TestChooseUnderlay(t *testing.T) {
 		i.routes = []netlink.Route{r}
 		return i
 	}
+	source6 := testDefault(8, "fe80::1", 1024)
+	source6.Src = net.ParseIP("fd00:8::4")
+	both := inv
+	both.routes = []netlink.Route{testDefault(8, "fe80::1", 10), testDefault(9, "203.0.113.1", 600)}
+	nowhere6 := testDefault(1, "::", 0xffffffff)
+	nowhere6.Type = unix.RTN_UNREACHABLE
 	prefSrc := testDefault(2, "192.0.2.1", 20)
 	prefSrc.Src = net.ParseIP("203.0.113.99")
 	multi := testDefault(0, "", 5)
@@ -74,7 +102,7 @@ func TestChooseUnderlay(t *testing.T) {
 	for _, c := range []struct {
 		name, choice string
 		inv          inventory
-		iface, addr  string
+		iface, addrs string
 		why          string // or the error, when iface is empty
 	}{
 		{"lowest metric", "", inv, "eth0", "192.0.2.2", "interface of the default route (via 192.0.2.1, metric 20)"},
@@ -88,26 +116,38 @@ func TestChooseUnderlay(t *testing.T) {
 			"interface of the default route (via 198.51.100.254, metric 5); of its 2 addresses the one in the gateway's subnet"},
 		{"IPv6 gateway", "", oneDefault(via6), "eth0", "192.0.2.2", "interface of the default route (via fe80::1, metric 0)"},
 		{"no gateway", "", oneDefault(testDefault(2, "", 0)), "eth0", "192.0.2.2", "interface of the default route (metric 0)"},
-		{"unreachable default", "", oneDefault(nowhere), "", "", "no IPv4 default route: set `underlay: NAME`, for example eth0 (192.0.2.2), eth1 (203.0.113.3)"},
-		{"no default route", "", testInventory(), "", "", "no IPv4 default route"},
-		{"nothing at all", "", inventory{}, "", "", "no interface with an IPv4 address is up"},
+		{"unreachable default", "", oneDefault(nowhere), "", "", "no default route: set `underlay: NAME`, for example eth0 (192.0.2.2), eth1 (203.0.113.3), eth8 (2001:db8:8::4), eth9 (203.0.113.9)"},
+		{"no default route", "", testInventory(), "", "", "no default route"},
+		{"nothing at all", "", inventory{}, "", "", "no interface with an address is up"},
 		{"default route on an interface that is down", "", oneDefault(inv.routes[2]), "", "", "interface eth2 is down: `ip link set eth2 up`"},
+
+		{"IPv4 default route before IPv6", "", both, "eth9", "203.0.113.9 fd00:9::9", "interface of the default route (via 203.0.113.1, metric 600)"},
+		{"IPv6 default route alone", "", oneDefault(testDefault(8, "fe80::1", 1024)), "eth8", "2001:db8:8::4",
+			"interface of the IPv6 default route (via fe80::1, metric 1024); the most lasting of its 4 IPv6 addresses"},
+		{"preferred IPv6 source", "", oneDefault(source6), "eth8", "fd00:8::4",
+			"interface of the IPv6 default route (via fe80::1, metric 1024); the source address of its IPv6 default route"},
+		{"unreachable IPv6 default", "", oneDefault(nowhere6), "", "", "no default route"},
 
 		{"name", "eth0", inv, "eth0", "192.0.2.2", named},
 		{"name, several addresses", "eth1", inv, "eth1", "198.51.100.3", named + "; of its 2 addresses the one in the gateway's subnet"},
 		{"name, no default route", "eth1", oneDefault(inv.routes[1]), "eth1", "203.0.113.3", named + "; the first of its 2 addresses"},
-		{"misspelt", "etj0", inv, "", "", `no interface "etj0", it has lo, eth0, eth1, eth2, eth3, docker0, weft0; did you mean eth0?`},
-		{"unlike any", "enp0s31f6", inv, "", "", "docker0, weft0"},
+		{"misspelt", "etj0", inv, "", "", `no interface "etj0", it has lo, eth0, eth1, eth2, eth3, docker0, weft0, eth8, eth9; did you mean eth0?`},
+		{"unlike any", "enp0s31f6", inv, "", "", "docker0, weft0, eth8"},
 		{"down", "eth2", inv, "", "", "interface eth2 is down: `ip link set eth2 up`"},
-		{"no address", "eth3", inv, "", "", "interface eth3 has no IPv4 address"},
-		{"loopback", "lo", inv, "", "", "interface lo has no IPv4 address"},
+		{"no address", "eth3", inv, "", "", "interface eth3 has no address that other nodes could reach"},
+		{"loopback", "lo", inv, "", "", "interface lo has no address that other nodes could reach"},
 		{"our own", "weft0", inv, "", "", "weft's own TUN"},
 
 		{"address", "203.0.113.3", inv, "eth1", "203.0.113.3", "address named in the configuration"},
 		{"secondary address", "198.51.100.9", inv, "eth1", "198.51.100.9", "address named in the configuration"},
 		{"mapped address", "::ffff:192.0.2.2", inv, "eth0", "192.0.2.2", "address named in the configuration"},
 		{"absent address", "192.0.2.3", inv, "", "", "no interface of this host has the address 192.0.2.3"},
-		{"IPv6 address", "2001:db8::1", inv, "", "", "must be IPv4"},
+		{"name with both families", "eth9", inv, "eth9", "203.0.113.9 fd00:9::9", named},
+		{"IPv6 address", "2001:db8:8::5", inv, "eth8", "2001:db8:8::5", "address named in the configuration"},
+		{"one of both families", "fd00:9::9", inv, "eth9", "fd00:9::9", "address named in the configuration"},
+		{"absent IPv6 address", "2001:db8::1", inv, "", "", "no interface of this host has the address 2001:db8::1"},
+		{"link-local address", "fe80::8", inv, "", "", "fe80::8 is link-local"},
+		{"link-local address with a zone", "fe80::8%eth8", inv, "", "", "is link-local"},
 		{"address on an interface that is down", "192.0.2.130", inv, "", "", "interface eth2 is down"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -124,10 +164,13 @@ func TestChooseUnderlay(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if u.Interface != c.iface || u.Address != netip.MustParseAddr(c.addr) || u.Why != c.why {
-				t.Errorf("chose %+v, want %s %s %q", u, c.iface, c.addr, c.why)
+			if got := strings.Trim(fmt.Sprint(u.Addresses), "[]"); u.Interface != c.iface || got != c.addrs || u.Why != c.why {
+				t.Errorf("chose %+v, want %s %s %q", u, c.iface, c.addrs, c.why)
 			}
-			if want := map[string]int{"eth0": 1502, "eth1": 1503}[c.iface]; u.MTU != want {
+			if u.Address() != u.Addresses[0] {
+				t.Errorf("Address %v, want the first of %v", u.Address(), u.Addresses)
+			}
+			if want := map[string]int{"eth0": 1502, "eth1": 1503, "eth8": 1508, "eth9": 1509}[c.iface]; u.MTU != want {
 				t.Errorf("MTU %d, want %d", u.MTU, want)
 			}
 		})

@@ -106,6 +106,10 @@ func cut(tb testing.TB, p packet.Packet, partial bool) (wire [][]byte) {
 	tb.Helper()
 	var s packet.Segmenter
 	s.Reset(&p, parsed(tb, p.Data()))
+	return wirePackets(&s, partial)
+}
+
+func wirePackets(s *packet.Segmenter, partial bool) (wire [][]byte) {
 	for i := range s.Len() {
 		header := make([]byte, s.HeaderLen())
 		payload := s.Put(header, i)

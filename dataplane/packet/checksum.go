@@ -49,6 +49,29 @@ func putChecksum(b []byte, offset int, sum uint16) {
 	binary.BigEndian.PutUint16(b[offset:], c)
 }
 
+// adjustChecksum makes up in the checksum field for a word of what it covers that
+// was changed: RFC 1624 equation 3, HC' = ~(~HC + ~m + m'). A wrong checksum stays
+// wrong.
+func adjustChecksum(field []byte, before, after uint16) {
+	checksum := binary.BigEndian.Uint16(field)
+	binary.BigEndian.PutUint16(field, ^fold(uint64(^checksum)+uint64(^before)+uint64(after)))
+}
+
+// Unfinished says whether the transport checksum of p, whose header is h, was left for
+// a device to complete: its field holds the sum of the pseudo header only. A right
+// checksum that looks so is told by the rest of the packet, which is summed then.
+func Unfinished(p []byte, h *Header) bool {
+	field := h.ChecksumField()
+	if field == 0 || field+2 > len(p) {
+		return false
+	}
+	pseudo := pseudoSum(p, h.Protocol) + uint64(len(p)-h.Transport)
+	if binary.BigEndian.Uint16(p[field:]) != fold(pseudo) {
+		return false
+	}
+	return fold(pseudo+uint64(sum(p[h.Transport:]))) != 0xffff
+}
+
 // checksumOffset is where the checksum is in the transport header, or 0.
 func checksumOffset(protocol uint8) int {
 	switch protocol {

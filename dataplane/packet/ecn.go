@@ -47,11 +47,5 @@ func setECN(p []byte, codepoint uint8) {
 	}
 	before := binary.BigEndian.Uint16(p)
 	p[1] = p[1]&^ecnMask | codepoint
-	after := binary.BigEndian.Uint16(p)
-	// RFC 1624 equation 3: HC' = ~(~HC + ~m + m').
-	sum := uint32(^binary.BigEndian.Uint16(p[10:])) + uint32(^before) + uint32(after)
-	for sum>>16 != 0 {
-		sum = sum&0xffff + sum>>16
-	}
-	binary.BigEndian.PutUint16(p[10:], ^uint16(sum))
+	adjustChecksum(p[10:], before, binary.BigEndian.Uint16(p))
 }

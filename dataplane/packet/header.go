@@ -85,11 +85,13 @@ func (h *Header) parse4(b []byte) bool {
 	return true
 }
 
-// The flags in bytes 6 and 7 of an IPv4 header. The rest of the two is More
-// Fragments and the offset: one of them is not 0 in every fragment.
+// The flags in bytes 6 and 7 of an IPv4 header, and the offset, in units of 8 bytes.
+// More Fragments or the offset is not 0 in every fragment.
 const (
-	reservedFlag = 0x8000
-	dontFragment = 0x4000
+	reservedFlag   = 0x8000
+	dontFragment   = 0x4000
+	moreFragments  = 0x2000
+	fragmentOffset = 0x1fff
 )
 
 // headerChecksumOK sums the header's 20 fixed bytes without a loop.

@@ -102,8 +102,8 @@ type Segmenter struct {
 	header4, pseudo uint64 // sums of what all segments have in common
 }
 
-// Reset starts on p, whose header is h and which passed [Packet.Check]. The
-// Segmenter borrows p's bytes until the next Reset.
+// Reset starts on the superpacket p, whose header is h and which passed
+// [Packet.Check]. The Segmenter borrows p's bytes until the next Reset.
 func (s *Segmenter) Reset(p *Packet, h *Header) {
 	b := p.Data()
 	*s = Segmenter{
@@ -115,7 +115,7 @@ func (s *Segmenter) Reset(p *Packet, h *Header) {
 		gso:       p.GSO,
 		pseudo:    pseudoSum(b, h.Protocol),
 	}
-	s.n = (len(b) - s.headers + s.size - 1) / s.size
+	s.n = s.segments(s.size)
 	if b[0]>>4 == 4 {
 		s.id = binary.BigEndian.Uint16(b[4:])
 		// A right header sums up to all ones, which is a zero: what these three
@@ -128,6 +128,74 @@ func (s *Segmenter) Reset(p *Packet, h *Header) {
 		s.flags = b[s.transport+tcpFlags]
 	}
 }
+
+// ResetLone is Reset and Limit for a TCP packet that is no superpacket and larger
+// than mtu bytes, p with header h, which passed [Packet.Check]. The identifications
+// of IPv4 count up from the packet's own.
+//
+// ok is false where Limit says so, and where p is not TCP, is a fragment, or has
+// a checksum that is wrong: the segments' would be right. Then the Segmenter has
+// nothing to cut before the next Reset.
+func (s *Segmenter) ResetLone(p *Packet, h *Header, mtu int) (ok bool) {
+	b := p.Data()
+	if p.GSO != NoGSO || h.Protocol != ProtocolTCP || h.Fragment {
+		return false
+	}
+	n := headerLen(b, h)
+	if n == 0 || n == len(b) {
+		return false
+	}
+	super := Packet{Buf: p.Buf, Start: p.Start, GSO: TCP4, SegmentSize: len(b) - n, CsumStart: h.Transport, CsumOffset: tcpChecksum}
+	if b[0]>>4 == 6 {
+		super.GSO = TCP6
+	}
+	s.Reset(&super, h)
+	return s.Limit(mtu) && checksumRight(p, h)
+}
+
+// checksumRight says whether the checksum of the TCP packet p is right, or will be
+// once it is completed.
+func checksumRight(p *Packet, h *Header) bool {
+	b := p.Data()
+	if p.CsumStart == 0 {
+		return ChecksumOK(b, h)
+	}
+	if p.CsumStart != h.Transport || p.CsumOffset != tcpChecksum {
+		return false
+	}
+	field := binary.BigEndian.Uint16(b[h.Transport+tcpChecksum:])
+	return fold(pseudoSum(b, ProtocolTCP)+uint64(len(b)-h.Transport)+uint64(^field)) == 0xffff
+}
+
+// Limit cuts the superpacket of the last Reset smaller than its sender asked for,
+// where that is needed for every wire packet to be at most mtu bytes long.
+//
+// ok is false, and nothing changed, where it cannot be: for UDP, whose datagrams
+// mean something; where mtu leaves no room for payload; where there would be more
+// than [MaxSegments]; and where a TCP header must not be repeated, that with SYN,
+// RST, URG or a reserved bit (AE of RFC 9768 among them).
+func (s *Segmenter) Limit(mtu int) (ok bool) {
+	if s.PacketLen() <= mtu {
+		return true
+	}
+	size := mtu - s.headers
+	if size <= 0 || !s.divisible() {
+		return false
+	}
+	n := s.segments(size)
+	if n > MaxSegments {
+		return false
+	}
+	s.size, s.n = size, n
+	return true
+}
+
+func (s *Segmenter) divisible() bool {
+	return s.gso != UDP && s.flags&(syn|rst|urg) == 0 && s.data[s.transport+tcpOffset]&0x0f == 0
+}
+
+// segments is how many there are of so many bytes of payload.
+func (s *Segmenter) segments(size int) int { return (len(s.data) - s.headers + size - 1) / size }
 
 // Len is the number of segments, at least 1.
 func (s *Segmenter) Len() int { return s.n }

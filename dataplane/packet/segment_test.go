@@ -8,8 +8,7 @@ import (
 	"github.com/weft-net/weft/dataplane/packet/reference"
 )
 
-// checkSegments cuts p in both ways, in an order that is not the natural one, and
-// completes the checksums in both ways.
+// checkSegments cuts p in both ways.
 func checkSegments(t *testing.T, p packet.Packet) {
 	t.Helper()
 	before := bytes.Clone(p.Buf)
@@ -19,6 +18,16 @@ func checkSegments(t *testing.T, p packet.Packet) {
 	}
 	var s packet.Segmenter
 	s.Reset(&p, h)
+	compareCuts(t, &s, p)
+	if !bytes.Equal(p.Buf, before) {
+		t.Errorf("the superpacket was changed from\n%x to\n%x", before, p.Buf)
+	}
+}
+
+// compareCuts cuts p, which s was given, in an order that is not the natural one, and
+// completes the checksums in both ways.
+func compareCuts(t *testing.T, s *packet.Segmenter, p packet.Packet) {
+	t.Helper()
 	want := reference.Segment(p)
 	if s.Len() != len(want) {
 		t.Fatalf("Len = %d, want %d", s.Len(), len(want))
@@ -58,9 +67,6 @@ func checkSegments(t *testing.T, p packet.Packet) {
 	}
 	if s.PacketLen() != largest {
 		t.Errorf("PacketLen = %d, the largest segment is %d long", s.PacketLen(), largest)
-	}
-	if !bytes.Equal(p.Buf, before) {
-		t.Errorf("the superpacket was changed from\n%x to\n%x", before, p.Buf)
 	}
 }
 

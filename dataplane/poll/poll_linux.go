@@ -19,53 +19,60 @@ import (
 // network between two machines takes for the next packet of a conversation.
 const patience = 50 * time.Microsecond
 
-// The places of a Poller's descriptors.
+// The places of a Poller's descriptors. The sockets are from read on.
 const (
 	wake = iota
-	readA
-	readB
-	writeC
-	places
+	queue
+	write
+	read
 )
 
 // Poller waits for descriptors and for other goroutines. One goroutine calls
 // Wait, any number call Wake, and Close comes after the last of both.
 type Poller struct {
 	eventfd int
-	fds     [places]unix.PollFd
+	queue   int32
+	fds     []unix.PollFd
 	count   [8]byte // what the eventfd says, which is of no interest
 	nothing unix.Timespec
 	busy    bool // the last Wait was short
 }
 
-// New makes a Poller.
-func New() (*Poller, error) {
+// New makes a Poller that reads from a queue, which may be left alone at times, and
+// from sockets.
+func New(from int, sockets []int) (*Poller, error) {
 	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	if err != nil {
 		return nil, fmt.Errorf("make an eventfd: %w", err)
 	}
-	p := &Poller{eventfd: fd}
+	p := &Poller{eventfd: fd, queue: int32(from), fds: make([]unix.PollFd, read+len(sockets))}
 	p.fds[wake] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}
-	p.fds[readA].Events = unix.POLLIN
-	p.fds[readB].Events = unix.POLLIN
-	p.fds[writeC].Events = unix.POLLOUT
+	p.fds[queue].Events = unix.POLLIN
+	p.fds[write].Events = unix.POLLOUT
+	for i, s := range sockets {
+		p.fds[read+i] = unix.PollFd{Fd: int32(s), Events: unix.POLLIN}
+	}
 	return p, nil
 }
 
-// Wait blocks the thread until a or b can be read or c can be written, each of
-// which may be -1 for none; or until one of them has an error or was hung up,
-// which reading or writing it then tells; or until Wake was called, now or
-// since the last Wait returned. It may also return for no reason.
+// Wait blocks the thread until a socket can be read, or the queue, unless full says
+// that there is no room for what comes from it: then it waits until full can be
+// written, and -1 is none. It also returns where a descriptor has an error or was
+// hung up, which reading or writing it then tells; and where Wake was called, now or
+// since the last Wait returned. It may return for no reason.
 //
 // An eager Wait stays awake for a while where the one before was short, but gives
 // the CPU to whoever else wants it. After a longer one it sleeps at once, so that
 // an idle node costs nothing.
-func (p *Poller) Wait(a, b, c int, eager bool) error {
-	p.fds[readA].Fd, p.fds[readB].Fd, p.fds[writeC].Fd = int32(a), int32(b), int32(c)
+func (p *Poller) Wait(full int, eager bool) error {
+	p.fds[queue].Fd, p.fds[write].Fd = p.queue, int32(full)
+	if full >= 0 {
+		p.fds[queue].Fd = -1
+	}
 	began := time.Now()
 	ready := eager && p.busy && p.watch(began)
 	if !ready {
-		if _, err := unix.Ppoll(p.fds[:], nil, nil); err != nil {
+		if _, err := unix.Ppoll(p.fds, nil, nil); err != nil {
 			if errors.Is(err, unix.EINTR) {
 				return nil
 			}
@@ -80,10 +87,13 @@ func (p *Poller) Wait(a, b, c int, eager bool) error {
 	return nil
 }
 
+// Ready says whether socket i had something when the last Wait returned.
+func (p *Poller) Ready(i int) bool { return p.fds[read+i].Revents != 0 }
+
 // watch looks at the descriptors until one is ready or patience is over.
 func (p *Poller) watch(began time.Time) (ready bool) {
 	for time.Since(began) < patience {
-		n, _, errno := unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&p.fds)), places, uintptr(unsafe.Pointer(&p.nothing)), 0, 0, 0)
+		n, _, errno := unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(unsafe.SliceData(p.fds))), uintptr(len(p.fds)), uintptr(unsafe.Pointer(&p.nothing)), 0, 0, 0)
 		if errno == 0 && n > 0 {
 			return true
 		}

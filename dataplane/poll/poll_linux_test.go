@@ -18,9 +18,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // fuse ends a test that would wait for ever.
 const fuse = 30 * time.Second
 
-func newPoller(t *testing.T) *Poller {
+func newPoller(t *testing.T, queue int, sockets ...int) *Poller {
 	t.Helper()
-	p, err := New()
+	p, err := New(queue, sockets)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,6 +44,26 @@ func pipe(t *testing.T) (r, w int) {
 	return fds[0], fds[1]
 }
 
+// put makes the pipe readable.
+func put(t *testing.T, w int) {
+	t.Helper()
+	if _, err := unix.Write(w, []byte{1}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// drain makes it empty again.
+func drain(t *testing.T, r int) {
+	t.Helper()
+	for {
+		if _, err := unix.Read(r, make([]byte, 1<<16)); errors.Is(err, unix.EAGAIN) {
+			return
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // fill makes the pipe full, so that it can be read and not be written.
 func fill(t *testing.T, w int) {
 	t.Helper()
@@ -62,14 +82,14 @@ type wait struct {
 	returned chan error
 }
 
-func start(p *Poller, a, b, c int) wait {
+func start(p *Poller, full int) wait {
 	tid := make(chan int)
 	w := wait{returned: make(chan error, 1)}
 	go func() {
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		tid <- unix.Gettid()
-		w.returned <- p.Wait(a, b, c, false)
+		w.returned <- p.Wait(full, false)
 	}()
 	w.tid = <-tid
 	return w
@@ -113,72 +133,104 @@ func (w wait) end(t *testing.T) {
 }
 
 func TestWaitForADescriptor(t *testing.T) {
-	p := newPoller(t)
-	empty, _ := pipe(t)
+	type ends struct{ r, w int }
+	var queue, first, second ends
+	for _, e := range []*ends{&queue, &first, &second} {
+		e.r, e.w = pipe(t)
+	}
 	_, full := pipe(t)
 	fill(t, full)
-	for name, ready := range map[string]func(r, w int) (a, b, c int){
-		"the first can be read":    func(r, _ int) (a, b, c int) { return r, empty, full },
-		"the second can be read":   func(r, _ int) (a, b, c int) { return empty, r, full },
-		"only the second is there": func(r, _ int) (a, b, c int) { return -1, r, -1 },
+	p := newPoller(t, queue.r, first.r, second.r)
+	for _, c := range []struct {
+		name  string
+		full  int
+		write ends
+		ready [2]bool
+	}{
+		{"the queue", -1, queue, [2]bool{}},
+		{"the first socket", -1, first, [2]bool{true, false}},
+		{"the second socket", -1, second, [2]bool{false, true}},
+		{"the first socket, while another is full", full, first, [2]bool{true, false}},
+		{"the second socket, while another is full", full, second, [2]bool{false, true}},
 	} {
-		t.Run(name, func(t *testing.T) {
-			r, w := pipe(t)
-			a, b, c := ready(r, w)
-			waiting := start(p, a, b, c)
+		t.Run(c.name, func(t *testing.T) {
+			waiting := start(p, c.full)
 			waiting.asleep(t)
-			if _, err := unix.Write(w, []byte{1}); err != nil {
-				t.Fatal(err)
-			}
+			put(t, c.write.w)
 			waiting.end(t)
 			// Until it is read it stays ready.
-			if err := p.Wait(a, b, c, false); err != nil {
-				t.Error(err)
+			start(p, c.full).end(t)
+			if got := [2]bool{p.Ready(0), p.Ready(1)}; got != c.ready {
+				t.Errorf("the sockets are ready: %v, want %v", got, c.ready)
+			}
+			drain(t, c.write.r)
+		})
+	}
+}
+
+// A socket that has no room is waited for until it has some, and meanwhile the queue
+// is left alone.
+func TestWaitForRoom(t *testing.T) {
+	queue, fromPods := pipe(t)
+	socket, _ := pipe(t)
+	far, full := pipe(t)
+	p := newPoller(t, queue, socket)
+	put(t, fromPods)
+	for range 2 {
+		fill(t, full)
+		waiting := start(p, full)
+		waiting.asleep(t)
+		drain(t, far)
+		waiting.end(t)
+		if p.Ready(0) {
+			t.Error("a socket is ready that has nothing")
+		}
+		start(p, -1).end(t) // the queue's turn again
+	}
+}
+
+func TestWaitForWhatIsGone(t *testing.T) {
+	for name, sockets := range map[string]bool{"a socket": true, "the queue": false} {
+		t.Run(name, func(t *testing.T) {
+			var fds [2]int
+			if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
+				t.Fatal(err)
+			}
+			defer unix.Close(fds[0])
+			other, _ := pipe(t)
+			p := newPoller(t, other, fds[0])
+			if !sockets {
+				p = newPoller(t, fds[0], other)
+			}
+			waiting := start(p, -1)
+			waiting.asleep(t)
+			unix.Close(fds[1])
+			waiting.end(t)
+			if p.Ready(0) != sockets {
+				t.Errorf("the socket is ready: %v, want %v", p.Ready(0), sockets)
 			}
 		})
 	}
-	t.Run("the third can be written", func(t *testing.T) {
-		r, w := pipe(t)
-		fill(t, w)
-		waiting := start(p, empty, -1, w)
-		waiting.asleep(t)
-		for {
-			if _, err := unix.Read(r, make([]byte, 1<<16)); errors.Is(err, unix.EAGAIN) {
-				break
-			} else if err != nil {
-				t.Fatal(err)
-			}
-		}
-		waiting.end(t)
-	})
-	t.Run("the far end is gone", func(t *testing.T) {
-		var fds [2]int
-		if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
-			t.Fatal(err)
-		}
-		defer unix.Close(fds[0])
-		waiting := start(p, fds[0], -1, -1)
-		waiting.asleep(t)
-		unix.Close(fds[1])
-		waiting.end(t)
-	})
 }
 
 func TestWake(t *testing.T) {
-	p := newPoller(t)
 	empty, _ := pipe(t)
+	p := newPoller(t, empty, empty)
 	for range 3 {
-		waiting := start(p, empty, -1, -1)
+		waiting := start(p, -1)
 		waiting.asleep(t)
 		p.Wake()
 		waiting.end(t)
+		if p.Ready(0) {
+			t.Error("a socket is ready that has nothing")
+		}
 	}
 
 	// What came before is not forgotten, and not remembered twice.
 	p.Wake()
 	p.Wake()
-	start(p, empty, -1, -1).end(t)
-	waiting := start(p, empty, -1, -1)
+	start(p, -1).end(t)
+	waiting := start(p, -1)
 	waiting.asleep(t)
 	p.Wake()
 	waiting.end(t)
@@ -186,8 +238,8 @@ func TestWake(t *testing.T) {
 
 // A signal to the thread, as the Go runtime sends them, is no error.
 func TestWaitIsInterrupted(t *testing.T) {
-	p := newPoller(t)
-	waiting := start(p, -1, -1, -1)
+	p := newPoller(t, -1)
+	waiting := start(p, -1)
 	waiting.asleep(t)
 	if err := unix.Tgkill(unix.Getpid(), waiting.tid, unix.SIGURG); err != nil {
 		t.Fatal(err)
@@ -196,14 +248,14 @@ func TestWaitIsInterrupted(t *testing.T) {
 }
 
 func TestWaitAllocatesNothing(t *testing.T) {
-	p := newPoller(t)
-	empty, full := pipe(t)
+	empty, room := pipe(t)
+	p := newPoller(t, empty, empty)
 	if n := testing.AllocsPerRun(100, func() {
 		p.Wake()
-		if err := p.Wait(empty, -1, -1, true); err != nil {
+		if err := p.Wait(-1, true); err != nil {
 			t.Fatal(err)
 		}
-		if err := p.Wait(empty, -1, full, true); err != nil {
+		if err := p.Wait(room, true); err != nil {
 			t.Fatal(err)
 		}
 	}); n != 0 {
@@ -212,15 +264,18 @@ func TestWaitAllocatesNothing(t *testing.T) {
 }
 
 // A poller that was busy looks for work before it sleeps, and sees what comes
-// then: a descriptor, and Wake.
+// then: a packet in the queue or at a socket, and Wake.
 func TestWaitOfABusyPoller(t *testing.T) {
-	p := newPoller(t)
-	r, w := pipe(t)
+	queue, toQueue := pipe(t)
+	socket, toSocket := pipe(t)
+	p := newPoller(t, queue, socket)
 	for range 100 {
-		for _, rouse := range []func(){p.Wake, func() { write(t, w) }} {
+		for _, rouse := range []func(){p.Wake, func() { put(t, toQueue) }, func() { put(t, toSocket) }} {
+			drain(t, queue)
+			drain(t, socket)
 			p.busy = true
 			ended := make(chan error, 1)
-			go func() { ended <- p.Wait(r, -1, -1, true) }()
+			go func() { ended <- p.Wait(-1, true) }()
 			rouse()
 			select {
 			case err := <-ended:
@@ -231,24 +286,18 @@ func TestWaitOfABusyPoller(t *testing.T) {
 				t.Fatal("Wait did not return")
 			}
 		}
-		if _, err := unix.Read(r, make([]byte, 8)); err != nil {
-			t.Fatal(err)
+		if !p.Ready(0) {
+			t.Fatal("the socket that ended the wait is not ready")
 		}
-	}
-}
-
-func write(t *testing.T, fd int) {
-	if _, err := unix.Write(fd, []byte{1}); err != nil {
-		t.Error(err)
 	}
 }
 
 // A wait that was long makes the next one sleep at once, a short one does not.
 func TestPollerIsBusyAfterShortWaits(t *testing.T) {
-	p := newPoller(t)
+	p := newPoller(t, -1)
 	for range 1000 { // a busy machine may take long for a Wait that has nothing to wait for, but not always
 		p.Wake()
-		if err := p.Wait(-1, -1, -1, true); err != nil {
+		if err := p.Wait(-1, true); err != nil {
 			t.Fatal(err)
 		}
 		if p.busy {
@@ -260,7 +309,7 @@ func TestPollerIsBusyAfterShortWaits(t *testing.T) {
 	}
 	alarm := time.AfterFunc(20*patience, p.Wake)
 	defer alarm.Stop()
-	if err := p.Wait(-1, -1, -1, true); err != nil {
+	if err := p.Wait(-1, true); err != nil {
 		t.Fatal(err)
 	}
 	if p.busy {

@@ -42,7 +42,7 @@ func fast() *timing {
 	}
 }
 
-var podNetwork = netip.MustParsePrefix("10.244.0.0/16")
+var podNetworks = []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16")}
 
 // node is one running node on loopback, with a made-up data endpoint.
 type node struct {
@@ -66,7 +66,7 @@ func newIdentity(t *testing.T) membership.Identity {
 }
 
 func memoryStore(id membership.Identity) *membership.Store {
-	return membership.NewStore(id, podNetwork, testGrace, func(membership.Snapshot) error { return nil })
+	return membership.NewStore(id, podNetworks, testGrace, func(membership.Snapshot) error { return nil })
 }
 
 var testKey = []byte("0123456789abcdef")

@@ -31,6 +31,26 @@ const (
 	DefaultSocket = "/run/weft/weft.sock"
 )
 
+// The values of mode.
+const (
+	ModeAuto   = "auto"   // direct to whom it works, the tunnel to all others
+	ModeDirect = "direct" // never encapsulated
+	ModeUDP    = TunnelUDP
+	ModeVXLAN  = TunnelVXLAN
+)
+
+// The values of tunnel.
+const (
+	TunnelUDP   = "udp"
+	TunnelVXLAN = "vxlan"
+)
+
+// The values of firewall.
+const (
+	FirewallCheck  = "check"  // say what would drop pods' packets
+	FirewallManage = "manage" // and let them through
+)
+
 // The values of offload.
 const (
 	OffloadAuto = "auto" // what works
@@ -41,12 +61,22 @@ const (
 // Config is a complete, checked configuration, as Loader.Load returns it. It is not changed after that, so
 // that any number of goroutines may read it.
 type Config struct {
-	NodeName   string       // shown to people; 1 to 63 bytes, printable
-	PodNetwork netip.Prefix // all pods of all nodes; IPv4, masked
-	PodCIDR    netip.Prefix // pods of this node; inside PodNetwork and smaller, masked
-	Underlay   Underlay     // zero: the interface of the default route
+	NodeName    string         // shown to people; 1 to 63 bytes, printable
+	PodNetworks []netip.Prefix // all pods of all nodes; one or more, either family, masked, apart
+	PodCIDRs    []netip.Prefix // pods of this node; one or more, each inside one of PodNetworks and smaller, masked, apart
+	Underlay    Underlay       // zero: the interface of the default route
 
-	DataPort      uint16     // UDP
+	Mode        string       // ModeAuto, ModeDirect, ModeUDP or ModeVXLAN
+	Tunnel      string       // TunnelUDP or TunnelVXLAN; Mode's where Mode is one of them
+	DataPort    uint16       // UDP
+	VXLANPort   uint16       // UDP
+	VNI         uint32       // 24 bits
+	StaticPeers []StaticPeer // nodes that do not run weft
+
+	Masquerade bool   // pods leave the pod network under this node's address
+	Firewall   string // FirewallCheck or FirewallManage
+	ClampMSS   bool   // lower the MSS in pods' TCP handshakes to what the path takes
+
 	GossipAddr    netip.Addr // zero: the underlay address
 	GossipPort    uint16     // UDP and TCP
 	Join          []HostPort // nodes to find the others by; empty for the first node
@@ -54,7 +84,7 @@ type Config struct {
 	Insecure      bool       // gossip without a key
 
 	Tun           string        // name of the TUN device
-	MTU           int           // bytes of an inner packet; 0: the underlay's MTU minus the overhead
+	MTU           int           // bytes of an inner packet; 0: the underlay's MTU minus the largest overhead of any mode
 	Offload       string        // OffloadAuto, OffloadOn or OffloadOff
 	OffloadExcept offload.Set   // what not to use whatever Offload says
 	Workers       int           // threads of the packet path; 0: by the number of CPUs

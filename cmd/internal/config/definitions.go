@@ -14,7 +14,7 @@ type definition struct {
 	def     string // text for the parser; "" leaves the field at its zero value
 	example string // shown in the default file where def is empty or not a good example
 	help    string // starts the flag's help and the file's comment; no full stop
-	list    bool   // a YAML sequence; elsewhere separated by commas
+	list    bool   // a YAML sequence; as one text its items are separated by commas
 	bind    func(*Config) pflag.Value
 }
 
@@ -27,30 +27,73 @@ func definitions(hostname string) []definition {
 			bind: func(c *Config) pflag.Value { return bind(&c.NodeName, "name", parseNodeName, same) },
 		},
 		{
-			name: "podNetwork", def: "10.244.0.0/16",
-			help: "IPv4 network that holds the pods of all nodes; the same on every node, and apart from every network the nodes themselves use",
-			bind: func(c *Config) pflag.Value { return bind(&c.PodNetwork, "CIDR", parsePodPrefix, formatPrefix) },
+			name: "podNetwork", def: "10.244.0.0/16", list: true,
+			help: "network that holds the pods of all nodes, or a list of such networks, for instance [10.244.0.0/16, fd00:10:244::/48]; the same on every node, and apart from every network the nodes themselves use",
+			bind: func(c *Config) pflag.Value { return bind(&c.PodNetworks, "CIDR,...", parsePrefixes, formatPrefixes) },
 		},
 		{
-			name: "podCIDR", example: "10.244.1.0/24",
-			help: "block of the pod network for the pods of this node; required, and different on every node",
-			bind: func(c *Config) pflag.Value { return bind(&c.PodCIDR, "CIDR", parsePodPrefix, formatPrefix) },
+			name: "podCIDR", example: "10.244.1.0/24", list: true,
+			help: "block of the pod network for the pods of this node, or a list of blocks, for instance one of each family; required, and different on every node",
+			bind: func(c *Config) pflag.Value { return bind(&c.PodCIDRs, "CIDR,...", parsePrefixes, formatPrefixes) },
 		},
 		{
 			name: "underlay", example: "eth0",
-			help: "interface that carries weft's own traffic, by name or by its IPv4 address; the interface of the default route unless set",
+			help: "interface that carries weft's own traffic, by name or by one of its addresses, and then by that alone; the interface of the default route unless set",
 			bind: func(c *Config) pflag.Value {
 				return bind(&c.Underlay, "interface|address", parseUnderlay, Underlay.String)
 			},
 		},
 		{
+			name: "mode", def: ModeAuto,
+			help: "how packets travel to a peer: auto goes direct where the peer is on the same link and a probe came through, and by the tunnel otherwise; udp and vxlan always encapsulate; direct never does",
+			bind: func(c *Config) pflag.Value { return bind(&c.Mode, "auto|direct|udp|vxlan", parseMode, same) },
+		},
+		{
+			name: "tunnel", def: TunnelUDP,
+			help: "encapsulation that this node asks its peers for where packets are encapsulated: udp or vxlan; with mode udp or vxlan it is that one",
+			bind: func(c *Config) pflag.Value { return bind(&c.Tunnel, "udp|vxlan", parseTunnel, same) },
+		},
+		{
 			name: "dataPort", def: "8285",
-			help: "UDP port for pod traffic between nodes",
+			help: "UDP port for pod traffic between nodes, and for the probes of every mode",
 			bind: func(c *Config) pflag.Value { return bind(&c.DataPort, "port", parsePort, formatPort) },
 		},
 		{
+			name: "vxlanPort", def: "4789",
+			help: "UDP port for pod traffic in VXLAN",
+			bind: func(c *Config) pflag.Value { return bind(&c.VXLANPort, "port", parsePort, formatPort) },
+		},
+		{
+			name: "vni", def: "1",
+			help: "VXLAN network identifier that this node takes, 0 to 16777215",
+			bind: func(c *Config) pflag.Value { return bind(&c.VNI, "number", parseVNI, formatVNI) },
+		},
+		{
+			name: "staticPeers", list: true,
+			example: "[name=linux1 address=192.0.2.9 podCIDR=10.244.9.0/24 mode=direct]",
+			help:    "nodes that do not run weft, such as a Linux VXLAN device, each as key=value with spaces between: name, address, podCIDR (several with commas between), mode (vxlan unless set, udp or direct), vtepMAC (for vxlan), vni and port (this node's unless set), and mtu",
+			bind: func(c *Config) pflag.Value {
+				return bind(&c.StaticPeers, "peer,...", parseStaticPeers, formatStaticPeers)
+			},
+		},
+		{
+			name: "masquerade", def: "true",
+			help: "let pods leave the pod network under this node's address",
+			bind: func(c *Config) pflag.Value { return bind(&c.Masquerade, "bool", parseBool, formatBool) },
+		},
+		{
+			name: "firewall", def: FirewallCheck,
+			help: "what to do about firewall rules of this host that would drop pod traffic: check warns of them; manage adds accepts for pod traffic to the host's forward chains that would drop it",
+			bind: func(c *Config) pflag.Value { return bind(&c.Firewall, "check|manage", parseFirewall, same) },
+		},
+		{
+			name: "clampMSS", def: "false",
+			help: "lower the MSS in TCP handshakes of pods to what the path to the peer takes",
+			bind: func(c *Config) pflag.Value { return bind(&c.ClampMSS, "bool", parseBool, formatBool) },
+		},
+		{
 			name: "gossipAddr", example: "192.0.2.1",
-			help: "IPv4 address on which this node gossips; the underlay's unless set",
+			help: "address on which this node gossips; the underlay's unless set",
 			bind: func(c *Config) pflag.Value { return bind(&c.GossipAddr, "address", parseGossipAddr, formatAddr) },
 		},
 		{
@@ -80,7 +123,7 @@ func definitions(hostname string) []definition {
 		},
 		{
 			name: "mtu", def: "0",
-			help: "largest pod packet in bytes; 0 takes the underlay's MTU minus 40 bytes of overhead",
+			help: "largest pod packet in bytes, at least 1280; 0 takes the underlay's MTU minus the largest overhead of any mode, which is 50 bytes with IPv4 addresses on the underlay and 70 with IPv6",
 			bind: func(c *Config) pflag.Value { return bind(&c.MTU, "bytes", parseMTU, formatInt) },
 		},
 		{

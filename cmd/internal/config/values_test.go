@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -23,17 +24,52 @@ func TestValues(t *testing.T) {
 			{"10.244.1.5/24", "!10.244.1.5/24 has bits set after the prefix; write 10.244.1.0/24"},
 			{"10.244.1.0", "!has no prefix length; write for instance 10.244.1.0/24"},
 			{"10.244.1.4/31", "!prefix length of 31"}, {"10.0.0.0/7", "!prefix length of 7"}, {"0.0.0.0/0", "!prefix length of 0"},
-			{"fd00::/64", "!is IPv6, which this version does not carry"}, {"::ffff:10.244.1.0/120", "!is IPv6"},
 			{"127.0.0.0/8", "!RFC 6890"}, {"224.0.1.0/24", "!RFC 6890"}, {"169.254.1.0/24", "!RFC 6890"},
-			{"", "!is not an IPv4 prefix"}, {"pods", "!is not an IPv4 prefix"}, {"10.244.1.0/024", "!is not an IPv4 prefix"}, {"fd00::1", "!is not an IPv4 prefix"},
+			{"", "!is empty; write for instance"}, {" ", "!is empty"}, {"pods", "!is not a prefix"}, {"10.244.1.0/024", "!is not a prefix"},
+			{"fd00:10:244:1::/64", "fd00:10:244:1::/64"}, {"fd00::/8", "fd00::/8"}, {"fd00::ff00/120", "fd00::ff00/120"}, {"2001:db8::/32", "2001:db8::/32"},
+			{"FD00:0::/64", "fd00::/64"}, {"fd00::/121", "!prefix length of 121; it must be from 8 to 120"}, {"fc00::/7", "!prefix length of 7"},
+			{"fd00::1", `!"fd00::1" has no prefix length; write for instance fd00::/64`}, {"fd00::1/64", "!has bits set after the prefix; write fd00::/64"},
+			{"fe80::%eth0", "!is not a prefix"}, {"::ffff:10.244.1.0", "!is not a prefix"}, {"::ffff:10.244.1.0/120", "!is IPv4 written as IPv6; write it as IPv4, for instance 10.244.1.0/24"},
+			{"fe80::/64", "!RFC 6890"}, {"ff00::/64", "!RFC 6890"}, {"::/64", "!RFC 6890"}, {"64:ff9b::/96", "!RFC 6890"},
+			{"fd00::/64, 10.244.1.0/24", "fd00::/64,10.244.1.0/24"}, {"10.244.1.0/24,", "!\"\" is not a prefix"},
+			{"10.244.1.0/24,10.244.1.0/24", "!overlap"}, {"10.0.0.0/28" + many(16), "!has more than 16 prefixes"}, {"10.0.0.0/28" + many(15), "10.0.0.0/28" + many(15)},
+		},
+		"mode":     {{"direct", "direct"}, {"vxlan", "vxlan"}, {"Auto", "!neither auto"}, {"", "!neither auto"}},
+		"tunnel":   {{"vxlan", "vxlan"}, {"direct", "!neither udp nor vxlan"}, {"", "!neither udp"}},
+		"firewall": {{"manage", "manage"}, {"off", "!neither check nor manage"}},
+		"vni":      {{"0", "0"}, {"16777215", "16777215"}, {"16777216", "!not a VNI"}, {"-1", "!not a VNI"}, {"", "!not a VNI"}, {"0x1", "!not a VNI"}},
+		"staticPeers": {
+			{"", ""},
+			{linux1, "name=linux1 address=192.0.2.9 podCIDR=10.244.9.0/24 mode=vxlan vtepMAC=02:00:00:00:00:09"},
+			{linux1 + " mode=vxlan vni=0 port=4789 mtu=1450", "name=linux1 address=192.0.2.9 podCIDR=10.244.9.0/24 mode=vxlan vtepMAC=02:00:00:00:00:09 vni=0 port=4789 mtu=1450"},
+			{"mode=direct  podCIDR=10.244.8.0/24,fd00:10:244:8::/64\tname=r address=2001:db8::8", "name=r address=2001:db8::8 podCIDR=10.244.8.0/24,fd00:10:244:8::/64 mode=direct"},
+			{linux1 + " vni=7, name=f address=192.0.2.8 podCIDR=10.244.8.0/24, fd00::/64 mode=udp port=8285",
+				"name=linux1 address=192.0.2.9 podCIDR=10.244.9.0/24 mode=vxlan vtepMAC=02:00:00:00:00:09 vni=7,name=f address=192.0.2.8 podCIDR=10.244.8.0/24,fd00::/64 mode=udp port=8285"},
+			{"linux1", `!"linux1" is not key=value; write for instance name=linux1 address=`},
+			{linux1 + ",", "!is not the MAC address of a device"}, {",", `!is not key=value`},
+			{linux1 + " name=b", "!gives name twice"}, {linux1 + " Vni=1", `!unknown key "Vni"; did you mean vni?`},
+			{linux1 + " colour=blue", "!there are name, address, podCIDR, mode, vtepMAC, vni, port, mtu"},
+			{"name=a address=192.0.2.9 vtepMAC=02:00:00:00:00:09", "!gives no podCIDR; write for instance"},
+			{"name=a address=192.0.2.9 podCIDR=10.244.9.0/24", "!gives no vtepMAC"},
+			{"name=a podCIDR=10.244.9.0/24 mode=udp", "!gives no address"}, {"address=192.0.2.9 podCIDR=10.244.9.0/24 mode=udp", "!gives no name"},
+			{linux1 + " mode=udp", "!gives vtepMAC, which mode udp has no use for; remove it"},
+			{"name=a address=192.0.2.9 podCIDR=10.244.9.0/24 mode=direct port=1", "!gives port, which mode direct has no use for"},
+			{"name=", "!name=: is empty"}, {"address=linux1", `!"linux1" is not an address`}, {"address=fe80::1", "!fe80::1 is link-local"},
+			{"podCIDR=10.244.9.1/24", "!write 10.244.9.0/24"}, {"mode=auto", `!"auto" is neither vxlan, udp nor direct`}, {"mtu=1279", "!not an MTU"}, {"port=0", "!not a port"},
+			{"vtepMAC=03:00:00:00:00:09", "!not the MAC address of a device"}, {"vtepMAC=00:00:00:00:00:00", "!not the MAC"}, {"vtepMAC=02:00:00:00:00:00:00:01", "!not the MAC"},
+			{"vni=4294967295", "!not a VNI"},
 		},
 		"underlay": {
 			{"", ""}, {"eth0", "eth0"}, {"192.0.2.1", "192.0.2.1"}, {"eth0.100", "eth0.100"},
-			{"192.0.2.1/24", "!give the address alone, 192.0.2.1"}, {"fd00::1", "!is IPv6"}, {"0.0.0.0", "!no address that peers can reach"},
+			{"192.0.2.1/24", "!give the address alone, 192.0.2.1"}, {"2001:db8::1", "2001:db8::1"}, {"fd00::1", "fd00::1"}, {"0.0.0.0", "!no address that other nodes can reach"},
+			{"fe80::1", "!fe80::1 is link-local: it means nothing to a node on another link; give a global or private address"}, {"fe80::1%eth0", "!is link-local"},
+			{"169.254.1.1", "!is link-local"}, {"fd00::1%eth0", "!has a zone, which means nothing to other nodes; write fd00::1"}, {"::", "!no address"},
+			{"ff02::1", "!no address"}, {"::ffff:192.0.2.1", "!is IPv4 written as IPv6; write 192.0.2.1"}, {"2001:db8::1/64", "!give the address alone, 2001:db8::1"},
 			{"averylonginterface", "!has 18 bytes"}, {"eth0:1", "!cannot name an interface"},
 		},
 		"gossipAddr": {
-			{"", ""}, {"192.0.2.1", "192.0.2.1"}, {"eth0", "!not an IPv4 address"}, {"fd00::1", "!is IPv6"}, {"239.0.0.1", "!no address that peers can reach"},
+			{"", ""}, {"192.0.2.1", "192.0.2.1"}, {"eth0", "!not an address"}, {"fd00::1", "fd00::1"}, {"239.0.0.1", "!no address that other nodes can reach"},
+			{"fe80::1", "!is link-local"}, {"255.255.255.255", "!no address"},
 		},
 		"dataPort": {
 			{"1", "1"}, {"65535", "65535"}, {"0", "!not a port"}, {"65536", "!not a port"}, {"-1", "!not a port"}, {"", "!not a port"}, {"8285/udp", "!not a port"},
@@ -54,7 +90,7 @@ func TestValues(t *testing.T) {
 			{"", "!is empty"}, {"1234567890123456", "!has 16 bytes"}, {"a b", "!cannot name"}, {"a/b", "!cannot name"}, {"a:b", "!cannot name"},
 			{".", "!cannot name"}, {"..", "!cannot name"}, {"a\n", "!cannot name"}, {"weft%d", "!cannot name"},
 		},
-		"mtu":           {{"0", "0"}, {"576", "576"}, {"65507", "65507"}, {"575", "!not an MTU"}, {"65508", "!not an MTU"}, {"-1", "!not an MTU"}, {"1500B", "!not an MTU"}},
+		"mtu":           {{"0", "0"}, {"1280", "1280"}, {"65507", "65507"}, {"1279", "!not an MTU"}, {"65508", "!not an MTU"}, {"-1", "!not an MTU"}, {"1500B", "!not an MTU"}},
 		"offload":       {{"off", "off"}, {"", "!neither auto"}, {"On", "!neither auto"}},
 		"workers":       {{"0", "0"}, {"128", "128"}, {"129", "!not a number of workers"}, {"-1", "!not a number of workers"}, {"two", "!not a number of workers"}},
 		"offloadExcept": {{"", ""}, {"rco, tso", "tso,rco"}, {"tso,tso", "tso"}, {"lro", "!there are tso, uso, gso, gro, rco"}, {"tso,", "!no feature \"\""}},
@@ -82,6 +118,15 @@ func TestValues(t *testing.T) {
 			}
 		}
 	}
+}
+
+// many returns n more prefixes of the kind 10.0.1.0/28.
+func many(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, ",10.0.%d.0/28", i+1)
+	}
+	return b.String()
 }
 
 func TestSuggest(t *testing.T) {

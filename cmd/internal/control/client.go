@@ -20,6 +20,8 @@ import (
 const (
 	// queryTimeout bounds a question: the daemon answers from memory.
 	queryTimeout = 5 * time.Second
+	// doctorTimeout bounds a diagnosis, for which the daemon asks the kernel.
+	doctorTimeout = 20 * time.Second
 	// leaveTimeout bounds a departure, for which the daemon has to reach its peers.
 	leaveTimeout = 30 * time.Second
 	// maxAnswer holds the routes of 100,000 peers.
@@ -71,6 +73,17 @@ func (c *Client) Drops(ctx context.Context) (Drops, error) {
 	return ask[Drops](ctx, c, http.MethodGet, pathDrops, queryTimeout)
 }
 
+// Ping has the daemon send one probe to a peer, given by its name, its ID or the start of its ID, and returns when
+// that is answered or lost.
+func (c *Client) Ping(ctx context.Context, node string) (Ping, error) {
+	return ask[Ping](ctx, c, http.MethodGet, pathPing+"?"+url.Values{"node": {node}}.Encode(), queryTimeout)
+}
+
+// Doctor has the daemon look for what is wrong.
+func (c *Client) Doctor(ctx context.Context) (Diagnosis, error) {
+	return ask[Diagnosis](ctx, c, http.MethodGet, pathDoctor, doctorTimeout)
+}
+
 // Leave has the daemon announce its departure to the other nodes, and returns when that is done.
 func (c *Client) Leave(ctx context.Context) error {
 	_, err := ask[struct{}](ctx, c, http.MethodPost, pathLeave, leaveTimeout)
@@ -97,7 +110,7 @@ func ask[T any](ctx context.Context, c *Client, method, path string, timeout tim
 		return answer, c.explain(ctx, timeout, err)
 	}
 	if resp.StatusCode != http.StatusOK {
-		return answer, c.refusal(resp.StatusCode, path, body)
+		return answer, c.refusal(resp.StatusCode, req.URL.Path, body)
 	}
 	if len(body) > maxAnswer {
 		return answer, fmt.Errorf("weftd's answer on %s is larger than %d bytes", c.socket, maxAnswer)

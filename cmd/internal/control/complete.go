@@ -18,6 +18,10 @@ func table[V any](m map[string]V) map[string]V {
 }
 
 func (s Status) complete() Status {
+	s.PodNetworks = list(s.PodNetworks)
+	s.PodCIDRs = list(s.PodCIDRs)
+	s.Tun.Addresses = list(s.Tun.Addresses)
+	s.Underlay.Addresses = list(s.Underlay.Addresses)
 	s.Warnings = list(s.Warnings)
 	s.Offload.On = list(s.Offload.On)
 	s.Offload.Off = table(s.Offload.Off)
@@ -41,4 +45,8 @@ func (d Drops) complete() Drops {
 	d.Ingress.Drops = table(d.Ingress.Drops)
 	d.Reasons = table(d.Reasons)
 	return d
+}
+
+func (d Diagnosis) complete() Diagnosis {
+	return Diagnosis{Findings: list(d.Findings), Checked: list(d.Checked)}
 }

@@ -7,6 +7,8 @@
 //	GET  /v1/peers    PeerList
 //	GET  /v1/routes   RouteList
 //	GET  /v1/drops    Drops
+//	GET  /v1/ping     Ping; ?node= a name, an ID, or the start of an ID
+//	GET  /v1/doctor   Diagnosis
 //	POST /v1/leave    {}
 //
 // Answers are JSON. An error is {"error": "..."}: one line, meant for the user. Fields may be added; a client
@@ -14,7 +16,10 @@
 package control
 
 import (
+	"fmt"
+	"math"
 	"net/netip"
+	"strconv"
 	"time"
 )
 
@@ -23,6 +28,8 @@ const (
 	pathPeers  = "/v1/peers"
 	pathRoutes = "/v1/routes"
 	pathDrops  = "/v1/drops"
+	pathPing   = "/v1/ping"
+	pathDoctor = "/v1/doctor"
 	pathLeave  = "/v1/leave"
 )
 
@@ -44,23 +51,35 @@ const (
 	PeerLeft     = "left"     // announced its departure
 )
 
+// What is known of the data path to a peer.
+const (
+	DataWorks   = "works"   // probes on the data port are answered
+	DataUnknown = "unknown" // no probe was answered yet, or the peer answers none
+	DataFails   = "fails"   // probes were answered, or had time enough, and are not
+)
+
 // Status is the state of a daemon at one moment. Addresses and prefixes that are not known yet are zero, ""
 // in JSON.
 type Status struct {
-	Version    string       `json:"version"`
-	Node       Node         `json:"node"`
-	State      string       `json:"state"`
-	Reason     string       `json:"reason,omitempty"` // why the state is not "ready"
-	Started    time.Time    `json:"started"`
-	PodNetwork netip.Prefix `json:"podNetwork"`
-	PodCIDR    netip.Prefix `json:"podCIDR"`
-	Tun        Tun          `json:"tun"`
-	Underlay   Underlay     `json:"underlay"`
-	DataPort   uint16       `json:"dataPort"`
-	Offload    Offload      `json:"offload"`
-	Gossip     Gossip       `json:"gossip"`
-	Peers      PeerCount    `json:"peers"`
-	Warnings   []string     `json:"warnings"` // what works, but not as well as it should; one line each
+	Version     string         `json:"version"`
+	Node        Node           `json:"node"`
+	State       string         `json:"state"`
+	Reason      string         `json:"reason,omitempty"` // why the state is not "ready"
+	Started     time.Time      `json:"started"`
+	PodNetworks []netip.Prefix `json:"podNetworks"`
+	PodCIDRs    []netip.Prefix `json:"podCIDRs"`
+	Tun         Tun            `json:"tun"`
+	Underlay    Underlay       `json:"underlay"`
+	Mode        string         `json:"mode"`   // as configured: "auto", "direct", "udp" or "vxlan"
+	Tunnel      string         `json:"tunnel"` // encapsulation that this node asks its peers for: "udp" or "vxlan"
+	DataPort    uint16         `json:"dataPort"`
+	VXLAN       VXLAN          `json:"vxlan"`
+	Masquerade  bool           `json:"masquerade"` // pods leave the pod network under this node's address
+	Firewall    string         `json:"firewall"`   // "check" or "manage"
+	Offload     Offload        `json:"offload"`
+	Gossip      Gossip         `json:"gossip"`
+	Peers       PeerCount      `json:"peers"`
+	Warnings    []string       `json:"warnings"` // what works, but not as well as it should; one line each
 }
 
 // Node identifies a node. The ID is its public key in lower-case base32; the name is for people, and need not
@@ -72,17 +91,25 @@ type Node struct {
 
 // Tun is the device that pod packets pass.
 type Tun struct {
-	Name    string     `json:"name"`
-	Address netip.Addr `json:"address"`
-	MTU     int        `json:"mtu"` // bytes of an inner packet
+	Name      string       `json:"name"`
+	Addresses []netip.Addr `json:"addresses"`
+	MTU       int          `json:"mtu"` // bytes of an inner packet
 }
 
 // Underlay is the interface that carries weft's own traffic.
 type Underlay struct {
-	Interface string     `json:"interface"`
-	Address   netip.Addr `json:"address"`
-	MTU       int        `json:"mtu"`
-	Why       string     `json:"why"` // how it was chosen
+	Interface string       `json:"interface"`
+	Addresses []netip.Addr `json:"addresses"` // one of a family at the most
+	MTU       int          `json:"mtu"`
+	Why       string       `json:"why"` // how it was chosen
+}
+
+// VXLAN is this node's end of VXLAN (RFC 7348).
+type VXLAN struct {
+	Port    uint16 `json:"port"` // UDP
+	VNI     uint32 `json:"vni"`  // 24 bits
+	VTEPMAC string `json:"vtepMAC"`
+	Closed  string `json:"closed,omitempty"` // why this node takes no VXLAN; "" while it does
 }
 
 // Offload is what the kernel does for the packet path.
@@ -116,15 +143,42 @@ type PeerList struct {
 type Peer struct {
 	ID       string         `json:"id"`
 	Name     string         `json:"name"`
+	Static   bool           `json:"static"` // does not run weft, and is known from the configuration
 	State    string         `json:"state"`
 	Reason   string         `json:"reason,omitempty"`
 	Since    time.Time      `json:"since,omitzero"` // when the state was entered
-	Endpoint netip.AddrPort `json:"endpoint"`
+	Endpoint netip.AddrPort `json:"endpoint"`       // the one in use
 	PodCIDRs []netip.Prefix `json:"podCIDRs"`
-	Mode     string         `json:"mode"` // encapsulation
-	MTU      int            `json:"mtu"`
-	Tx       Traffic        `json:"tx"`
-	Rx       Traffic        `json:"rx"`
+
+	Mode       string       `json:"mode"`          // in use: "direct", "udp", "vxlan", or "" for none
+	Why        string       `json:"why,omitempty"` // why this mode, or none; one line
+	MTU        int          `json:"mtu"`           // largest inner packet that is sent to it, bytes
+	PathMTU    int          `json:"pathMTU"`       // largest outer packet that the path takes, bytes
+	PathProven bool         `json:"pathProven"`    // PathMTU was found by probes; else it is what the links at both ends take
+	DataPath   string       `json:"dataPath"`      // DataWorks, DataUnknown or DataFails
+	RTT        Microseconds `json:"rttUs"`         // of probes on the data port, smoothed; 0 where none is known
+	Loss       float64      `json:"loss"`          // of the last probes, 0 to 1
+
+	Tx Traffic `json:"tx"`
+	Rx Traffic `json:"rx"`
+}
+
+// Microseconds is a duration which in JSON is a number of microseconds, with up to three decimals.
+type Microseconds time.Duration
+
+// MarshalJSON never fails.
+func (m Microseconds) MarshalJSON() ([]byte, error) {
+	return strconv.AppendFloat(nil, float64(m)/float64(time.Microsecond), 'f', -1, 64), nil
+}
+
+// UnmarshalJSON refuses what is no number.
+func (m *Microseconds) UnmarshalJSON(text []byte) error {
+	us, err := strconv.ParseFloat(string(text), 64)
+	if err != nil {
+		return fmt.Errorf("%q is no number of microseconds", text)
+	}
+	*m = Microseconds(math.Round(us * float64(time.Microsecond)))
+	return nil
 }
 
 // Traffic counts inner packets and their bytes.
@@ -144,7 +198,7 @@ type Route struct {
 	Node     string         `json:"node"` // name
 	ID       string         `json:"id"`
 	Endpoint netip.AddrPort `json:"endpoint"`
-	Mode     string         `json:"mode"`
+	Mode     string         `json:"mode"` // as of Peer
 	MTU      int            `json:"mtu"`
 	Local    bool           `json:"local"` // this node's own pods; Endpoint, Mode and MTU are zero
 }
@@ -179,4 +233,37 @@ func (d Direction) Unaccounted() int64 {
 type Kernel struct {
 	SocketOverflow uint64 `json:"socketOverflow"` // datagrams; the data socket's buffer was full (SO_RXQ_OVFL)
 	TunTxDropped   uint64 `json:"tunTxDropped"`   // packets, a TCP superpacket as one; the TUN's queue to the daemon was full
+	DirectSpoofed  uint64 `json:"directSpoofed"`  // packets that the anti-spoof rules of direct routing dropped
+}
+
+// Ping is one probe on the data port, sent to a peer the way its pods' packets go, and what became of it.
+type Ping struct {
+	Node     string         `json:"node"` // name
+	ID       string         `json:"id"`
+	Endpoint netip.AddrPort `json:"endpoint"`
+	Mode     string         `json:"mode"`
+	RTT      Microseconds   `json:"rttUs"` // 0 where Lost
+	MTU      int            `json:"mtu"`
+	PathMTU  int            `json:"pathMTU"`
+	Lost     bool           `json:"lost"`
+	Reason   string         `json:"reason,omitempty"` // why it was lost, as far as can be told
+}
+
+// Levels of a finding.
+const (
+	LevelProblem = "problem" // something does not work
+	LevelWarning = "warning" // something will not, or not as well as it should
+)
+
+// Diagnosis is the answer to /v1/doctor.
+type Diagnosis struct {
+	Findings []Finding `json:"findings"`
+	Checked  []string  `json:"checked"` // what was looked at, found in order or not; a few words each
+}
+
+// Finding is one thing that is not as it should be. What and Fix are one line each.
+type Finding struct {
+	Level string `json:"level"`
+	What  string `json:"what"`
+	Fix   string `json:"fix"` // what to do about it
 }

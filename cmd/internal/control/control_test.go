@@ -29,13 +29,21 @@ type backend struct {
 	peers  PeerList
 	routes RouteList
 	drops  Drops
+	ping   func(ctx context.Context, id string) (Ping, error)
+	doctor func(context.Context) (Diagnosis, error)
 	leave  func(context.Context) error
 }
 
-func (b backend) Status() Status                  { return b.status }
-func (b backend) Peers() PeerList                 { return b.peers }
-func (b backend) Routes() RouteList               { return b.routes }
-func (b backend) Drops() Drops                    { return b.drops }
+func (b backend) Status() Status    { return b.status }
+func (b backend) Peers() PeerList   { return b.peers }
+func (b backend) Routes() RouteList { return b.routes }
+func (b backend) Drops() Drops      { return b.drops }
+func (b backend) Ping(ctx context.Context, id string) (Ping, error) {
+	return b.ping(ctx, id)
+}
+func (b backend) Doctor(ctx context.Context) (Diagnosis, error) {
+	return b.doctor(ctx)
+}
 func (b backend) Leave(ctx context.Context) error { return b.leave(ctx) }
 
 func full() backend {
@@ -44,26 +52,31 @@ func full() backend {
 	return backend{
 		status: Status{
 			Version: "v1", Node: Node{ID: "abc", Name: "node1"}, State: StateFenced, Reason: "conflict", Started: since,
-			PodNetwork: netip.MustParsePrefix("10.244.0.0/16"), PodCIDR: netip.MustParsePrefix("10.244.1.0/24"),
-			Tun:      Tun{Name: "weft0", Address: netip.MustParseAddr("10.244.1.0"), MTU: 1472},
-			Underlay: Underlay{Interface: "eth0", Address: netip.MustParseAddr("192.0.2.1"), MTU: 1500, Why: "default route"},
-			DataPort: 8285,
-			Offload:  Offload{Workers: 1, On: []string{"tso"}, Off: map[string]string{"rco": "excepted"}},
+			PodNetworks: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("fd00:10:244::/48")},
+			PodCIDRs:    []netip.Prefix{netip.MustParsePrefix("10.244.1.0/24")},
+			Tun:         Tun{Name: "weft0", Addresses: []netip.Addr{netip.MustParseAddr("10.244.1.0")}, MTU: 1450},
+			Underlay: Underlay{Interface: "eth0", Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")},
+				MTU: 1500, Why: "default route"},
+			Mode: "auto", Tunnel: "udp", DataPort: 8285,
+			VXLAN:      VXLAN{Port: 4789, VNI: 1, VTEPMAC: "02:00:00:00:00:01", Closed: "port in use"},
+			Masquerade: true, Firewall: "check",
+			Offload: Offload{Workers: 1, On: []string{"tso"}, Off: map[string]string{"rco": "excepted"}},
 			Gossip: Gossip{Address: netip.MustParseAddrPort("192.0.2.1:7946"), Encrypted: true, Members: 2,
 				KeyMismatches: 3, Rejected: map[string]uint64{"overlap": 1}},
 			Peers: PeerCount{Known: 2, Up: 1}, Warnings: []string{"w"},
 		},
 		peers: PeerList{Peers: []Peer{{ID: "def", Name: "node2", State: PeerDown, Reason: "r", Since: since, Endpoint: endpoint,
-			PodCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.2.0/24")}, Mode: "udp", MTU: 1472,
+			PodCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.2.0/24")}, Mode: "udp", Why: "not on-link",
+			MTU: 1450, PathMTU: 1500, PathProven: true, DataPath: DataFails, RTT: Microseconds(212500 * time.Nanosecond), Loss: 0.25,
 			Tx: Traffic{Packets: 1, Bytes: 1 << 60}, Rx: Traffic{Packets: 2, Bytes: 3}}}},
 		routes: RouteList{Routes: []Route{
 			{Prefix: netip.MustParsePrefix("10.244.1.0/24"), Node: "node1", ID: "abc", Local: true},
-			{Prefix: netip.MustParsePrefix("10.244.2.0/24"), Node: "node2", ID: "def", Endpoint: endpoint, Mode: "udp", MTU: 1472},
+			{Prefix: netip.MustParsePrefix("10.244.2.0/24"), Node: "node2", ID: "def", Endpoint: endpoint, Mode: "udp", MTU: 1450},
 		}},
 		drops: Drops{
 			Egress:  Direction{Received: 10, Forwarded: 8, Drops: map[string]uint64{"no_route": 2, "too_big": 0}},
 			Ingress: Direction{Received: 1<<63 + 1, Forwarded: 1 << 63, Drops: map[string]uint64{"malformed": 1}}, ICMPSent: 2,
-			Kernel:  Kernel{SocketOverflow: 1, TunTxDropped: 2},
+			Kernel:  Kernel{SocketOverflow: 1, TunTxDropped: 2, DirectSpoofed: 3},
 			Reasons: map[string]string{"no_route": "no node owns the destination"},
 		},
 	}
@@ -110,10 +123,10 @@ func TestRoundTrip(t *testing.T) {
 // TestJSON holds the names that programs rely on.
 func TestJSON(t *testing.T) {
 	for path, want := range map[string]string{
-		pathStatus: `{"version":"v1","node":{"id":"abc","name":"node1"},"state":"fenced","reason":"conflict","started":"2026-11-20T10:00:00Z","podNetwork":"10.244.0.0/16","podCIDR":"10.244.1.0/24","tun":{"name":"weft0","address":"10.244.1.0","mtu":1472},"underlay":{"interface":"eth0","address":"192.0.2.1","mtu":1500,"why":"default route"},"dataPort":8285,"offload":{"workers":1,"on":["tso"],"off":{"rco":"excepted"}},"gossip":{"address":"192.0.2.1:7946","encrypted":true,"members":2,"keyMismatches":3,"rejected":{"overlap":1}},"peers":{"known":2,"up":1},"warnings":["w"]}`,
-		pathPeers:  `{"peers":[{"id":"def","name":"node2","state":"down","reason":"r","since":"2026-11-20T10:00:00Z","endpoint":"192.0.2.2:8285","podCIDRs":["10.244.2.0/24"],"mode":"udp","mtu":1472,"tx":{"packets":1,"bytes":1152921504606846976},"rx":{"packets":2,"bytes":3}}]}`,
-		pathRoutes: `{"routes":[{"prefix":"10.244.1.0/24","node":"node1","id":"abc","endpoint":"","mode":"","mtu":0,"local":true},{"prefix":"10.244.2.0/24","node":"node2","id":"def","endpoint":"192.0.2.2:8285","mode":"udp","mtu":1472,"local":false}]}`,
-		pathDrops:  `{"egress":{"received":10,"forwarded":8,"drops":{"no_route":2,"too_big":0}},"ingress":{"received":9223372036854775809,"forwarded":9223372036854775808,"drops":{"malformed":1}},"icmpSent":2,"kernel":{"socketOverflow":1,"tunTxDropped":2},"reasons":{"no_route":"no node owns the destination"}}`,
+		pathStatus: `{"version":"v1","node":{"id":"abc","name":"node1"},"state":"fenced","reason":"conflict","started":"2026-11-20T10:00:00Z","podNetworks":["10.244.0.0/16","fd00:10:244::/48"],"podCIDRs":["10.244.1.0/24"],"tun":{"name":"weft0","addresses":["10.244.1.0"],"mtu":1450},"underlay":{"interface":"eth0","addresses":["192.0.2.1","2001:db8::1"],"mtu":1500,"why":"default route"},"mode":"auto","tunnel":"udp","dataPort":8285,"vxlan":{"port":4789,"vni":1,"vtepMAC":"02:00:00:00:00:01","closed":"port in use"},"masquerade":true,"firewall":"check","offload":{"workers":1,"on":["tso"],"off":{"rco":"excepted"}},"gossip":{"address":"192.0.2.1:7946","encrypted":true,"members":2,"keyMismatches":3,"rejected":{"overlap":1}},"peers":{"known":2,"up":1},"warnings":["w"]}`,
+		pathPeers:  `{"peers":[{"id":"def","name":"node2","static":false,"state":"down","reason":"r","since":"2026-11-20T10:00:00Z","endpoint":"192.0.2.2:8285","podCIDRs":["10.244.2.0/24"],"mode":"udp","why":"not on-link","mtu":1450,"pathMTU":1500,"pathProven":true,"dataPath":"fails","rttUs":212.5,"loss":0.25,"tx":{"packets":1,"bytes":1152921504606846976},"rx":{"packets":2,"bytes":3}}]}`,
+		pathRoutes: `{"routes":[{"prefix":"10.244.1.0/24","node":"node1","id":"abc","endpoint":"","mode":"","mtu":0,"local":true},{"prefix":"10.244.2.0/24","node":"node2","id":"def","endpoint":"192.0.2.2:8285","mode":"udp","mtu":1450,"local":false}]}`,
+		pathDrops:  `{"egress":{"received":10,"forwarded":8,"drops":{"no_route":2,"too_big":0}},"ingress":{"received":9223372036854775809,"forwarded":9223372036854775808,"drops":{"malformed":1}},"icmpSent":2,"kernel":{"socketOverflow":1,"tunTxDropped":2,"directSpoofed":3},"reasons":{"no_route":"no node owns the destination"}}`,
 	} {
 		if got := get(t, Handler(full()), http.MethodGet, path); got.body != want || got.status != 200 || got.kind != "application/json" {
 			t.Errorf("%s: got %+v\nwant %s", path, got, want)
@@ -122,12 +135,13 @@ func TestJSON(t *testing.T) {
 }
 
 func TestJSONOfNothing(t *testing.T) {
-	h := Handler(backend{peers: PeerList{Peers: []Peer{{ID: "a"}}}})
+	h := Handler(backend{peers: PeerList{Peers: []Peer{{ID: "a"}}}, doctor: func(context.Context) (Diagnosis, error) { return Diagnosis{}, nil }})
 	for path, want := range map[string]string{
 		pathStatus: `"rejected":{}`,
 		pathPeers:  `"podCIDRs":[]`,
 		pathRoutes: `{"routes":[]}`,
 		pathDrops:  `"reasons":{}`,
+		pathDoctor: `{"findings":[],"checked":[]}`,
 	} {
 		if got := get(t, h, http.MethodGet, path); !strings.Contains(got.body, want) || strings.Contains(got.body, "null") {
 			t.Errorf("%s: got %s, want %s in it and no null", path, got.body, want)
@@ -156,6 +170,10 @@ func TestRefusals(t *testing.T) {
 		{http.MethodGet, "/", answer{404, "application/json", "", `{"error":"no such path: /"}`}},
 		{http.MethodGet, "/v1/status/", answer{404, "application/json", "", `{"error":"no such path: /v1/status/"}`}},
 		{http.MethodPost, "/v2/leave", answer{404, "application/json", "", `{"error":"no such path: /v2/leave"}`}},
+		{http.MethodGet, "/v1/ping", answer{400, "application/json", "", `{"error":"no node is named; give the name of one, or its ID"}`}},
+		{http.MethodGet, "/v1/ping?node=", answer{400, "application/json", "", `{"error":"no node is named; give the name of one, or its ID"}`}},
+		{http.MethodGet, "/v1/ping?node=nod2", answer{400, "application/json", "", `{"error":"no other node is called \"nod2\"; did you mean node2?"}`}},
+		{http.MethodPost, "/v1/ping?node=node2", answer{405, "application/json", "GET", `{"error":"/v1/ping takes GET, not POST"}`}},
 		{http.MethodPost, pathStatus, answer{405, "application/json", "GET", `{"error":"/v1/status takes GET, not POST"}`}},
 		{http.MethodGet, pathLeave, answer{405, "application/json", "POST", `{"error":"/v1/leave takes POST, not GET"}`}},
 	} {
@@ -298,7 +316,7 @@ func TestUnaccounted(t *testing.T) {
 func FuzzAnswer(f *testing.F) {
 	status, _ := json.Marshal(full().status)
 	f.Add(status)
-	f.Add([]byte(`{"podCIDR":"10.0.0.0/99"}`))
+	f.Add([]byte(`{"podCIDRs":["10.0.0.0/99"],"tun":{"addresses":["::1%"]}}`))
 	f.Add([]byte("{\"started\":\"\\u0000\n\"}"))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		l := &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}

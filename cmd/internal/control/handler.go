@@ -15,6 +15,11 @@ type Backend interface {
 	Peers() PeerList
 	Routes() RouteList
 	Drops() Drops
+	// Ping sends one probe to the peer with this ID, one of Peers, and returns when it is answered or has been
+	// lost, within 3 s. A probe that could not be sent is a lost one; an error says that none was tried.
+	Ping(ctx context.Context, id string) (Ping, error)
+	// Doctor looks for what is wrong on this node and on the ways to its peers, within 15 s.
+	Doctor(ctx context.Context) (Diagnosis, error)
 	// Leave announces the departure of this node, and returns when that is done or ctx ends. The text of its
 	// error is shown to the user.
 	Leave(ctx context.Context) error
@@ -28,19 +33,27 @@ type failure struct {
 // endpoint is one path of the API with the one method it takes.
 type endpoint struct {
 	method string
-	answer func(context.Context) (any, error)
+	answer func(*http.Request) (any, error)
 }
+
+// requestError is an error of what was asked, not of the daemon.
+type requestError struct{ error }
 
 // Handler serves the API for b. The http.Server around it sets the timeouts; one of 30 s for writing leaves
 // POST /v1/leave the time it may take.
 func Handler(b Backend) http.Handler {
 	mux := http.NewServeMux()
 	for path, e := range map[string]endpoint{
-		pathStatus: {http.MethodGet, func(context.Context) (any, error) { return b.Status().complete(), nil }},
-		pathPeers:  {http.MethodGet, func(context.Context) (any, error) { return b.Peers().complete(), nil }},
-		pathRoutes: {http.MethodGet, func(context.Context) (any, error) { return b.Routes().complete(), nil }},
-		pathDrops:  {http.MethodGet, func(context.Context) (any, error) { return b.Drops().complete(), nil }},
-		pathLeave:  {http.MethodPost, func(ctx context.Context) (any, error) { return struct{}{}, b.Leave(ctx) }},
+		pathStatus: {http.MethodGet, func(*http.Request) (any, error) { return b.Status().complete(), nil }},
+		pathPeers:  {http.MethodGet, func(*http.Request) (any, error) { return b.Peers().complete(), nil }},
+		pathRoutes: {http.MethodGet, func(*http.Request) (any, error) { return b.Routes().complete(), nil }},
+		pathDrops:  {http.MethodGet, func(*http.Request) (any, error) { return b.Drops().complete(), nil }},
+		pathPing:   {http.MethodGet, func(r *http.Request) (any, error) { return ping(r, b) }},
+		pathDoctor: {http.MethodGet, func(r *http.Request) (any, error) {
+			d, err := b.Doctor(r.Context())
+			return d.complete(), err
+		}},
+		pathLeave: {http.MethodPost, func(r *http.Request) (any, error) { return struct{}{}, b.Leave(r.Context()) }},
 	} {
 		mux.Handle(path, e)
 	}
@@ -50,15 +63,27 @@ func Handler(b Backend) http.Handler {
 	return mux
 }
 
+// ping finds the peer that the request names, so that a backend knows nothing of how people call nodes.
+func ping(r *http.Request, b Backend) (any, error) {
+	peer, err := b.Peers().Find(r.URL.Query().Get("node"))
+	if err != nil {
+		return nil, requestError{err}
+	}
+	return b.Ping(r.Context(), peer.ID)
+}
+
 func (e endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method != e.method {
 		w.Header().Set("Allow", e.method)
 		reply(w, http.StatusMethodNotAllowed, failure{fmt.Sprintf("%s takes %s, not %s", r.URL.Path, e.method, r.Method)})
 		return
 	}
-	answer, err := e.answer(r.Context())
+	answer, err := e.answer(r)
+	var wrong requestError
 	switch {
 	case errors.Is(err, context.Canceled) && r.Context().Err() != nil: // the client has gone
+	case errors.As(err, &wrong):
+		reply(w, http.StatusBadRequest, failure{err.Error()})
 	case err != nil:
 		reply(w, http.StatusInternalServerError, failure{err.Error()})
 	default:

@@ -1,0 +1,164 @@
+package config
+
+import (
+	"log/slog"
+	"net/netip"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/weft-net/weft/dataplane/offload"
+)
+
+func TestEveryKey(t *testing.T) {
+	want := &Config{
+		NodeName:    "rack 1, node 2",
+		PodNetworks: []netip.Prefix{netip.MustParsePrefix("172.16.0.0/12"), netip.MustParsePrefix("fd00:10:244::/48")},
+		PodCIDRs:    []netip.Prefix{netip.MustParsePrefix("fd00:10:244:7::/64"), netip.MustParsePrefix("172.16.7.0/26"), netip.MustParsePrefix("172.16.9.0/24")},
+		Underlay:    Underlay{Addr: netip.MustParseAddr("2001:db8::1")},
+		Mode:        "vxlan",
+		Tunnel:      "vxlan",
+		DataPort:    4000,
+		VXLANPort:   4002,
+		VNI:         16777215,
+		StaticPeers: []StaticPeer{
+			{Name: "linux1", Address: netip.MustParseAddr("192.0.2.8"), Mode: "vxlan", VTEPMAC: "02:00:00:00:00:08", VNI: 16777215, Port: 4002,
+				PodCIDRs: []netip.Prefix{netip.MustParsePrefix("172.16.8.0/26"), netip.MustParsePrefix("fd00:10:244:8::/64")}},
+			{Name: "linux2", Address: netip.MustParseAddr("2001:db8::9"), Mode: "vxlan", VTEPMAC: "0a:00:00:00:00:09", VNI: 0, Port: 1, MTU: 1450,
+				PodCIDRs: []netip.Prefix{netip.MustParsePrefix("172.16.10.0/24")}},
+			{Name: "flannel", Address: netip.MustParseAddr("192.0.2.10"), Mode: "udp", Port: 4000, PodCIDRs: []netip.Prefix{netip.MustParsePrefix("172.16.11.0/24")}},
+			{Name: "router", Address: netip.MustParseAddr("192.0.2.11"), Mode: "direct", PodCIDRs: []netip.Prefix{netip.MustParsePrefix("172.16.12.0/24")}},
+		},
+		Firewall:      "manage",
+		ClampMSS:      true,
+		GossipAddr:    netip.MustParseAddr("fd01::9"),
+		GossipPort:    4001,
+		Join:          []HostPort{{"seed.example.net", 0}, {"192.0.2.2", 7000}, {"2001:db8::1", 7000}},
+		GossipKeyFile: "/k",
+		Tun:           "pods",
+		MTU:           1400,
+		Offload:       "on",
+		OffloadExcept: offload.Of(offload.USO, offload.RCO),
+		Workers:       3,
+		DeadGrace:     90 * time.Second,
+		LogLevel:      slog.LevelDebug,
+		LogFormat:     "json",
+		Socket:        "/s",
+		StateDir:      "/d",
+	}
+	texts := map[string]string{
+		"nodeName": "rack 1, node 2", "podNetwork": "172.16.0.0/12,fd00:10:244::/48",
+		"podCIDR": "fd00:10:244:7::/64,172.16.7.0/26,172.16.9.0/24",
+		"mode":    "vxlan", "tunnel": "vxlan", "vxlanPort": "4002", "vni": "16777215", "masquerade": "false", "firewall": "manage", "clampMSS": "true",
+		"staticPeers": "name=linux1 address=192.0.2.8 podCIDR=172.16.8.0/26,fd00:10:244:8::/64 vtepMAC=02:00:00:00:00:08," +
+			"name=linux2 address=2001:db8::9 podCIDR=172.16.10.0/24 vtepMAC=0A-00-00-00-00-09 vni=0 port=1 mtu=1450," +
+			"name=flannel address=192.0.2.10 podCIDR=172.16.11.0/24 mode=udp,name=router address=192.0.2.11 podCIDR=172.16.12.0/24 mode=direct",
+		"underlay": "2001:db8::1", "dataPort": "4000", "gossipAddr": "fd01::9", "gossipPort": "4001",
+		"join": "seed.example.net,192.0.2.2:7000,[2001:db8::1]:7000", "gossipKeyFile": "/k", "insecure": "false",
+		"tun": "pods", "mtu": "1400", "offload": "on", "offloadExcept": "uso,rco", "workers": "3", "deadGrace": "1m30s", "logLevel": "debug", "logFormat": "json",
+		"socket": "/s", "stateDir": "/d",
+	}
+	var file, env, flags source
+	for _, d := range definitions("") {
+		text, ok := texts[d.name]
+		if !ok {
+			t.Fatalf("key %s is not in this test", d.name)
+		}
+		switch {
+		case d.name == "staticPeers":
+			file.yaml += "staticPeers:\n- " + strings.ReplaceAll(text, ",name", "\n- name") + "\n"
+		case d.list:
+			file.yaml += d.name + ": ['" + strings.ReplaceAll(text, ",", "', '") + "']\n"
+		default:
+			file.yaml += d.name + ": " + text + "\n"
+		}
+		env.env = append(env.env, d.env()+"="+text)
+		flags.args = append(flags.args, "--"+d.flag()+"="+text)
+	}
+	for name, s := range map[string]source{"file": file, "environment": env, "flags": flags} {
+		t.Run(name, func(t *testing.T) {
+			cfg, problems := load(t, s)
+			if problems != "" {
+				t.Fatal(problems)
+			}
+			if diff := cmp.Diff(want, cfg, compare); diff != "" {
+				t.Errorf("-want +got\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestDefinitionsCoverConfig(t *testing.T) {
+	fields := 0
+	for f := range reflect.TypeFor[Config]().Fields() {
+		if f.IsExported() {
+			fields++
+		}
+	}
+	if defs := definitions(""); len(defs) != fields {
+		t.Errorf("%d definitions for %d fields", len(defs), fields)
+	}
+	bound := map[any]string{}
+	cfg := new(Config)
+	for _, d := range definitions("node1") {
+		v := d.bind(cfg)
+		field := reflect.ValueOf(v).Elem().FieldByName("field").Pointer()
+		if other := bound[field]; other != "" {
+			t.Errorf("%s and %s are bound to one field", d.name, other)
+		}
+		bound[field] = d.name
+		if d.def != "" {
+			if err := v.Set(d.def); err != nil {
+				t.Errorf("default of %s: %v", d.name, err)
+			}
+			if v.String() != d.def {
+				t.Errorf("default of %s: %q is shown as %q", d.name, d.def, v.String())
+			}
+		}
+		if strings.HasSuffix(d.help, ".") || d.help == "" {
+			t.Errorf("help of %s: %q", d.name, d.help)
+		}
+	}
+}
+
+// TestOneValueForList has the three ways of writing a list in a file mean the same.
+func TestOneValueForList(t *testing.T) {
+	for text, want := range map[string]string{
+		"10.244.1.0/24":                                    "10.244.1.0/24",
+		"[10.244.1.0/24]":                                  "10.244.1.0/24",
+		"10.244.1.0/24, fd00:10:244:1::/64":                "10.244.1.0/24,fd00:10:244:1::/64",
+		"[fd00:10:244:1::/64, 10.244.1.0/24]":              "fd00:10:244:1::/64,10.244.1.0/24",
+		"\n- 10.244.1.0/24\n- 10.244.3.0/24,10.244.2.0/24": "10.244.1.0/24,10.244.3.0/24,10.244.2.0/24",
+	} {
+		cfg, problems := load(t, source{yaml: "podNetwork: [10.244.0.0/16, fd00:10:244::/48]\npodCIDR: " + text + "\n"})
+		if problems != "" || formatPrefixes(cfg.PodCIDRs) != want {
+			t.Errorf("%s: got %v (%s), want %s", text, cfg, problems, want)
+		}
+	}
+	cfg, problems := load(t, source{
+		env:  []string{"WEFT_POD_NETWORK=10.244.0.0/16,fd00:10:244::/48"},
+		args: []string{"--pod-cidr", "10.244.1.0/24", "--pod-cidr", "fd00:10:244:1::/64"},
+	})
+	if problems != "" || formatPrefixes(cfg.PodCIDRs) != "10.244.1.0/24,fd00:10:244:1::/64" {
+		t.Errorf("flags: got %v (%s)", cfg, problems)
+	}
+}
+
+// TestTunnelFollowsMode has the tunnel be the mode's wherever the mode is a tunnel.
+func TestTunnelFollowsMode(t *testing.T) {
+	for text, want := range map[string]string{
+		"":                             "udp",
+		"tunnel: vxlan\n":              "vxlan",
+		"mode: udp\n":                  "udp",
+		"mode: vxlan\n":                "vxlan",
+		"mode: vxlan\ntunnel: vxlan\n": "vxlan",
+		"mode: direct\n":               "udp",
+	} {
+		cfg, problems := load(t, source{yaml: ok + text})
+		if problems != "" || cfg.Tunnel != want {
+			t.Errorf("%q: got %v (%s), want %s", text, cfg, problems, want)
+		}
+	}
+}

@@ -1,0 +1,350 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/weft-net/weft/dataplane"
+	"github.com/weft-net/weft/dataplane/host"
+	"github.com/weft-net/weft/dataplane/path"
+	"github.com/weft-net/weft/encap"
+)
+
+const (
+	// busyFor is how long after its last packet a peer counts as busy.
+	busyFor = 5 * time.Second
+
+	// busyInterval is how often the engine is asked who is busy.
+	busyInterval = time.Second
+
+	// largestProbe is room for a datagram of any size.
+	largestProbe = encap.MaxDatagram
+)
+
+// prober finds out which ways to the peers work, and how large a packet each takes:
+// it sends what its tracker asks for, hands it what arrives, and answers the
+// others' probes and their kernels' questions for this node's VTEP.
+type prober struct {
+	log     *slog.Logger
+	engine  *dataplane.Engine
+	port    *encap.Port
+	changed chan struct{} // holds a token after what works, or how large, has changed
+	wake    chan struct{} // holds a token after plan
+
+	mu      sync.Mutex // over all that follows
+	tracker *path.Tracker
+	station encap.Station
+	own     []netip.Addr // of the TUN
+	peers   map[string]*probed
+	byTUN   map[netip.Addr]string // peer IDs
+	direct  []*net.UDPConn        // one for each TUN address
+	busy    map[string]activity
+	asked   time.Time // when busy was last brought up to date
+	refused uint64    // messages that the tracker did not take
+	pings   map[uint64]chan<- time.Duration
+	buf     []byte
+}
+
+// probed is what the prober knows of a peer.
+type probed struct {
+	remote
+	tunnels map[encap.Codec]*encap.Tunnel
+	direct  bool // packets to it do not pass the engine
+}
+
+type activity struct {
+	packets uint64
+	last    time.Time
+}
+
+func newProber(log *slog.Logger, engine *dataplane.Engine, port *encap.Port, self string, key [32]byte) *prober {
+	return &prober{
+		log: log, engine: engine, port: port,
+		changed: make(chan struct{}, 1), wake: make(chan struct{}, 1),
+		tracker: path.New(self, key, time.Now()),
+		busy:    make(map[string]activity),
+		pings:   make(map[uint64]chan<- time.Duration),
+		buf:     make([]byte, 0, largestProbe),
+	}
+}
+
+// plan tells the prober whom to look after: the ways to them, and what it shall answer
+// by. Any goroutine may call it.
+func (p *prober) plan(station encap.Station, own []netip.Addr, all []ways, tunnels func(*remote, encap.Codec) *encap.Tunnel) {
+	var candidates []path.Candidate
+	peers, byTUN := make(map[string]*probed, len(all)), make(map[netip.Addr]string, len(all))
+	for i := range all {
+		c := &all[i]
+		for _, w := range c.tunnels {
+			candidates = append(candidates, w.Candidate)
+		}
+		for _, w := range c.direct {
+			candidates = append(candidates, w.Candidate)
+		}
+		known := &probed{remote: c.remote, tunnels: make(map[encap.Codec]*encap.Tunnel)}
+		for _, codec := range encap.Codecs() {
+			if c.takes(codec) {
+				known.tunnels[codec] = tunnels(&c.remote, codec)
+			}
+		}
+		peers[c.id] = known
+		for _, a := range tunAddresses(c.prefixes) {
+			byTUN[a] = c.id
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for id, known := range peers {
+		if before := p.peers[id]; before != nil {
+			known.direct = before.direct
+		}
+	}
+	p.station, p.own, p.peers, p.byTUN = station, own, peers, byTUN
+	p.tracker.Set(candidates, time.Now())
+	token(p.wake)
+}
+
+// took tells the prober what was chosen.
+func (p *prober) took(choices []choice) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i := range choices {
+		p.peers[choices[i].id].direct = choices[i].mode == modeDirect
+	}
+}
+
+// token puts one into a channel that holds one.
+func token(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// state is what is known of a way. Any goroutine may call it.
+func (p *prober) state(w path.Way) path.State {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.tracker.State(w)
+}
+
+// run probes until ctx is done. conns are sockets on the TUN's addresses, for probes
+// without encapsulation; run closes them.
+func (p *prober) run(ctx context.Context, conns []*net.UDPConn) error {
+	p.mu.Lock()
+	p.direct = conns
+	p.mu.Unlock()
+	group, ctx := errgroup.WithContext(ctx)
+	for _, c := range conns {
+		group.Go(func() error { return p.receive(c) })
+	}
+	group.Go(func() error {
+		<-ctx.Done()
+		for _, c := range conns {
+			_ = c.Close()
+		}
+		return nil
+	})
+	group.Go(func() error { return p.loop(ctx) })
+	return group.Wait()
+}
+
+func (p *prober) loop(ctx context.Context) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case n := <-p.engine.Notes():
+			p.note(&n)
+		case <-p.wake:
+		case <-timer.C:
+		}
+		timer.Reset(time.Until(p.tick(time.Now())))
+	}
+}
+
+// tick sends what is due, and says when it is to be called again.
+func (p *prober) tick(now time.Time) (next time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if now.Sub(p.asked) >= busyInterval {
+		p.look(now)
+	}
+	isBusy := func(peer string) bool { return now.Sub(p.busy[peer].last) < busyFor }
+	for _, probe := range p.tracker.Tick(now, isBusy) {
+		err := p.send(probe.Way, probe.Message, probe.Size)
+		if errors.Is(err, encap.ErrTooBig) {
+			p.tracker.Unsent(probe, now)
+		}
+	}
+	p.tell()
+	return p.tracker.Next()
+}
+
+// look notes which peers have traffic. Of a direct peer the engine sees none.
+func (p *prober) look(now time.Time) {
+	p.asked = now
+	stats := p.engine.Stats()
+	busy := make(map[string]activity, len(p.peers))
+	for id, known := range p.peers {
+		a, s := p.busy[id], stats.Peers[id]
+		if n := s.TxPackets + s.RxPackets; n != a.packets || known.direct {
+			a = activity{packets: n, last: now}
+		}
+		busy[id] = a
+	}
+	p.busy = busy
+}
+
+// tell has the daemon look again where something has changed.
+func (p *prober) tell() {
+	if p.tracker.Changed() {
+		token(p.changed)
+	}
+}
+
+// send sends message along w, in an outer packet of size bytes.
+func (p *prober) send(w path.Way, message []byte, size int) error {
+	payload := size - outerHeaders(w.To.Addr())
+	if w.Mode == modeDirect {
+		return p.sendDirect(w.To, append(append(p.buf[:0], message...), make([]byte, max(0, payload-len(message)))...))
+	}
+	codec, _ := encap.ParseCodec(w.Mode)
+	known := p.peers[w.Peer]
+	if known == nil || known.tunnels[codec] == nil {
+		return fmt.Errorf("probe %s: no such way any more", w.To)
+	}
+	return p.port.SendOne(known.tunnels[codec].AppendControl(p.buf[:0], message, payload), w.To)
+}
+
+func (p *prober) sendDirect(to netip.AddrPort, message []byte) error {
+	for _, c := range p.direct {
+		if c.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap().Is4() == to.Addr().Is4() {
+			_, err := c.WriteToUDPAddrPort(message, to)
+			if host.IsTooBig(err) {
+				return encap.ErrTooBig
+			}
+			return err
+		}
+	}
+	return fmt.Errorf("probe %s: this node has no TUN address of its family", to)
+}
+
+// pingPatience is how long a ping waits for its answer.
+const pingPatience = 2 * time.Second
+
+// ping sends a probe along w at once, and waits for its answer. Any goroutine may call it.
+func (p *prober) ping(ctx context.Context, w path.Way) (rtt time.Duration, err error) {
+	ctx, cancel := context.WithTimeout(ctx, pingPatience)
+	defer cancel()
+	answered := make(chan time.Duration, 1)
+	p.mu.Lock()
+	probe, id, ok := p.tracker.Ping(w, time.Now())
+	if ok {
+		p.pings[id] = answered
+		err = p.send(w, probe.Message, probe.Size)
+	}
+	p.mu.Unlock()
+	if !ok {
+		return 0, errors.New("the way has just changed")
+	}
+	defer func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		delete(p.pings, id)
+	}()
+	if err != nil {
+		return 0, err
+	}
+	select {
+	case rtt := <-answered:
+		return rtt, nil
+	case <-ctx.Done():
+		return 0, fmt.Errorf("no answer within %s", pingPatience)
+	}
+}
+
+// receive takes what comes to the TUN's address without encapsulation.
+func (p *prober) receive(c *net.UDPConn) error {
+	buf := make([]byte, largestProbe)
+	for {
+		n, from, err := c.ReadFromUDPAddrPort(buf)
+		switch {
+		case errors.Is(err, net.ErrClosed):
+			return nil
+		case err != nil:
+			continue // an ICMP error: what it is about is lost, and that will show
+		}
+		from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
+		p.mu.Lock()
+		if peer, known := p.byTUN[from.Addr()]; known {
+			p.take(peer, buf[:n], outerHeaders(from.Addr())+n, func(answer []byte) error { return p.sendDirect(from, answer) })
+		}
+		p.mu.Unlock()
+	}
+}
+
+// note takes what came to the data port for the node itself.
+func (p *prober) note(n *dataplane.Note) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	known := p.peers[n.Peer]
+	if known == nil || known.tunnels[n.Codec] == nil {
+		return
+	}
+	// A datagram's source port carries a flow's hash, and nobody listens there.
+	tunnel, to := known.tunnels[n.Codec], known.at(n.Codec, known.endpointAt(n.From.Addr()))
+	if !to.IsValid() {
+		return
+	}
+	if n.Neighbour {
+		if answer, ok := p.station.AppendNeighbour(p.buf[:0], n.Data(), p.own, tunnel); ok {
+			_ = p.port.SendOne(answer, to) // it will ask again
+		}
+		return
+	}
+	p.take(n.Peer, n.Data(), n.Size, func(answer []byte) error {
+		return p.port.SendOne(tunnel.AppendControl(p.buf[:0], answer, tunnel.Codec.ControlOverhead()+len(answer)), to)
+	})
+}
+
+// endpointAt is r's endpoint of that address.
+func (r *remote) endpointAt(addr netip.Addr) netip.AddrPort {
+	for _, e := range r.endpoints {
+		if e.Addr() == addr {
+			return e
+		}
+	}
+	return netip.AddrPort{}
+}
+
+// take hands a message to the tracker, and sends its answer.
+func (p *prober) take(peer string, message []byte, size int, reply func([]byte) error) {
+	answer, err := p.tracker.Receive(peer, message, size, time.Now())
+	if err != nil {
+		p.refused++
+		p.log.Debug("probe not taken", "peer", peer, "reason", err)
+		return
+	}
+	if answer != nil {
+		_ = reply(answer) // a lost answer is a lost probe
+	}
+	for id, c := range p.pings {
+		if rtt, ok := p.tracker.Pong(id); ok {
+			c <- rtt
+			delete(p.pings, id)
+		}
+	}
+	p.tell()
+	token(p.wake)
+}

@@ -1,0 +1,128 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/weft-net/weft/cmd/internal/config"
+	"github.com/weft-net/weft/dataplane/offload"
+	"github.com/weft-net/weft/encap"
+	"github.com/weft-net/weft/membership"
+)
+
+// modeDirect is how records spell that a node takes packets without encapsulation.
+const modeDirect = "direct"
+
+// remote is another node as the dataplane needs it: a member of the cluster that has
+// blocks to be routed, or a static peer.
+type remote struct {
+	id, name  string
+	prefixes  []netip.Prefix
+	endpoints []netip.AddrPort // of plain UDP; the addresses are those of all codecs
+	modes     []string         // that it takes, the preferred first
+	vxlanPort uint16
+	vni       uint32
+	mac       encap.MAC // of its VTEP; zero where it has none
+	mtu       int       // largest inner packet that it takes, bytes
+	linkMTU   int       // of its underlay link; 0 where it does not say
+	rco       bool
+	static    bool
+}
+
+func (d *daemon) remoteOf(m *membership.Member) remote {
+	r := remote{
+		id: m.ID.String(), name: m.Name, prefixes: m.Prefixes, endpoints: m.Endpoints, modes: m.Modes,
+		vxlanPort: m.VXLANPort, vni: m.VNI, mtu: m.MTU, linkMTU: m.LinkMTU,
+		rco: d.wanted.Has(offload.RCO) && slices.Contains(m.Capabilities, offload.RCO.String()),
+	}
+	if mac, err := encap.ParseMAC(m.VTEPMAC); err == nil {
+		r.mac = mac
+	}
+	return r
+}
+
+// staticRemote is a static peer, which runs Linux's own VXLAN device, or flannel.
+func (d *daemon) staticRemote(p *config.StaticPeer) remote {
+	r := remote{
+		id: "static:" + p.Name, name: p.Name, prefixes: p.PodCIDRs, modes: []string{p.Mode},
+		endpoints: []netip.AddrPort{netip.AddrPortFrom(p.Address, cmp.Or(p.Port, d.config.DataPort))},
+		vxlanPort: cmp.Or(p.Port, d.config.VXLANPort), vni: p.VNI, mtu: cmp.Or(p.MTU, d.mtu), static: true,
+	}
+	if mac, err := encap.ParseMAC(p.VTEPMAC); err == nil {
+		r.mac = mac
+	}
+	return r
+}
+
+// remotes are all the nodes that packets can go to. A static peer that would take an
+// address or a block from a member is left out, and said.
+func (d *daemon) remotes(view membership.View) (all []remote, clashes error) {
+	for i := range view.Members {
+		if m := &view.Members[i]; len(m.Prefixes) > 0 {
+			all = append(all, d.remoteOf(m))
+		}
+	}
+	for i := range d.config.StaticPeers {
+		r := d.staticRemote(&d.config.StaticPeers[i])
+		if other, what := r.clash(all); other != "" {
+			clashes = fmt.Errorf("static peer %s and node %s both have %s, and the node keeps it: correct staticPeers (%s)",
+				r.name, other, what, d.config.Source("staticPeers"))
+			continue
+		}
+		all = append(all, r)
+	}
+	return all, clashes
+}
+
+// clash returns the first of others that has an address or a part of a block of r.
+func (r *remote) clash(others []remote) (name, what string) {
+	for _, o := range others {
+		for _, p := range r.prefixes {
+			if slices.ContainsFunc(o.prefixes, p.Overlaps) {
+				return o.name, "a part of " + p.String()
+			}
+		}
+		for _, a := range r.addrs() {
+			if slices.Contains(o.addrs(), a) {
+				return o.name, "the address " + a.String()
+			}
+		}
+	}
+	return "", ""
+}
+
+// addrs are the underlay addresses of r.
+func (r *remote) addrs() []netip.Addr {
+	all := make([]netip.Addr, len(r.endpoints))
+	for i, e := range r.endpoints {
+		all[i] = e.Addr()
+	}
+	return all
+}
+
+// at is where r takes codec at one of its endpoints.
+func (r *remote) at(codec encap.Codec, endpoint netip.AddrPort) netip.AddrPort {
+	if codec == encap.VXLAN {
+		return netip.AddrPortFrom(endpoint.Addr(), r.vxlanPort)
+	}
+	return endpoint
+}
+
+// takes says whether r can be sent codec at all.
+func (r *remote) takes(codec encap.Codec) bool {
+	return slices.Contains(r.modes, codec.String()) && (codec != encap.VXLAN || r.mac != encap.MAC{} && r.vxlanPort != 0)
+}
+
+// tunAddresses are the TUN's addresses on a node that owns prefixes: the first address
+// of its lowest block of each family.
+func tunAddresses(prefixes []netip.Prefix) []netip.Addr {
+	var all []netip.Addr
+	for _, p := range slices.SortedFunc(slices.Values(prefixes), netip.Prefix.Compare) {
+		if !slices.ContainsFunc(all, func(a netip.Addr) bool { return a.Is4() == p.Addr().Is4() }) {
+			all = append(all, p.Addr())
+		}
+	}
+	return all
+}

@@ -1,0 +1,259 @@
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/weft-net/weft/cmd/internal/config"
+	"github.com/weft-net/weft/dataplane/host"
+	"github.com/weft-net/weft/dataplane/path"
+	"github.com/weft-net/weft/encap"
+)
+
+// site is what decides about ways on this node's side.
+type site struct {
+	mode      string       // of the configuration
+	addresses []netip.Addr // of the underlay, one of a family
+	tun       string
+	underlay  string // interface
+	mtu       int    // of pods
+	guarded   error  // why the kernel does not guard direct routes; nil where it does
+
+	// look says how the kernel sends to an underlay address.
+	look func(netip.Addr) (host.Way, error)
+}
+
+// ways are all ways to one remote.
+type ways struct {
+	remote
+	tunnels   []tunnelWay // the preferred first
+	noTunnel  string      // why there is none
+	direct    []directWay // one for each family of its blocks, or none at all
+	notDirect string      // why there is none
+}
+
+type tunnelWay struct {
+	path.Candidate
+	codec encap.Codec
+}
+
+// directWay is a next hop for the blocks of one family. It is probed from TUN to TUN,
+// since a network may carry packets of node addresses and drop those of pods.
+type directWay struct {
+	path.Candidate
+	via      netip.Addr
+	prefixes []netip.Prefix
+}
+
+// waysTo finds the ways to r.
+func (s *site) waysTo(r remote) ways {
+	w := ways{remote: r}
+	w.tunnels, w.noTunnel = s.tunnels(&r)
+	w.direct, w.notDirect = s.directs(&r)
+	return w
+}
+
+// tunnels are the ways with encapsulation: what the peer prefers comes first, and over
+// IPv4 before IPv6.
+func (s *site) tunnels(r *remote) (all []tunnelWay, why string) {
+	if s.mode == config.ModeDirect {
+		return nil, "mode is direct, and nothing is encapsulated"
+	}
+	why = fmt.Sprintf("it takes %v, and this node sends %v", r.modes, encap.Codecs())
+	for _, mode := range r.modes {
+		codec, known := encap.ParseCodec(mode)
+		if !known || !r.takes(codec) {
+			continue
+		}
+		for _, e := range r.endpoints {
+			ceiling, err := s.reach(r, e.Addr())
+			if err != nil {
+				why = err.Error()
+				continue
+			}
+			all = append(all, tunnelWay{codec: codec, Candidate: path.Candidate{
+				Way:     path.Way{Peer: r.id, Mode: mode, To: r.at(codec, e)},
+				Ceiling: ceiling, Mute: r.static,
+			}})
+		}
+	}
+	return all, why
+}
+
+// reach is the size of the largest outer packet to an endpoint of r.
+func (s *site) reach(r *remote, endpoint netip.Addr) (mtu int, err error) {
+	if !s.has(endpoint) {
+		return 0, fmt.Errorf("its endpoint %s is of a family that the underlay of this node does not have", endpoint)
+	}
+	w, err := s.look(endpoint)
+	if err != nil {
+		return 0, err
+	}
+	if w.Interface == s.tun {
+		return 0, fmt.Errorf("its endpoint %s is routed into the pod network, where packets to it would go round in circles: `ip route get %[1]s` names the route", endpoint)
+	}
+	if r.linkMTU > 0 {
+		return min(w.MTU, r.linkMTU), nil
+	}
+	return w.MTU, nil
+}
+
+// has says whether the node has an underlay address of a's family.
+func (s *site) has(a netip.Addr) bool {
+	return slices.ContainsFunc(s.addresses, func(own netip.Addr) bool { return own.Is4() == a.Is4() })
+}
+
+// directs are the next hops for r's blocks.
+func (s *site) directs(r *remote) (all []directWay, why string) {
+	switch {
+	case s.mode == config.ModeUDP || s.mode == config.ModeVXLAN:
+		return nil, "mode is " + s.mode
+	case s.guarded != nil:
+		return nil, s.guarded.Error()
+	case !slices.Contains(r.modes, modeDirect):
+		return nil, "it takes no packets without encapsulation"
+	}
+	for _, tun := range tunAddresses(r.prefixes) {
+		via, ceiling, why := s.nextHop(r, tun.Is4())
+		if why != "" {
+			return nil, why
+		}
+		w := directWay{via: via, Candidate: path.Candidate{
+			// The probe's port is that of the data port: one number to open in a firewall.
+			Way:     path.Way{Peer: r.id, Mode: modeDirect, To: netip.AddrPortFrom(tun, r.endpoints[0].Port())},
+			Ceiling: ceiling, Mute: r.static,
+		}}
+		for _, p := range r.prefixes {
+			if p.Addr().Is4() == tun.Is4() {
+				w.prefixes = append(w.prefixes, p)
+			}
+		}
+		all = append(all, w)
+	}
+	return all, ""
+}
+
+// nextHop is an on-link endpoint of r for packets of one family: of the same family, or
+// else for IPv4 of IPv6 (RFC 5549). Linux has no IPv6 route with an IPv4 next hop.
+func (s *site) nextHop(r *remote, v4 bool) (via netip.Addr, mtu int, why string) {
+	why = "no endpoint of it is of a family that this node could route by"
+	for _, same := range []bool{true, false} {
+		for _, e := range r.addrs() {
+			if (e.Is4() == v4) != same || !same && !v4 || !s.has(e) {
+				continue
+			}
+			w, err := s.look(e)
+			switch {
+			case err != nil:
+				why = err.Error()
+			case w.Interface != s.underlay || !w.OnLink:
+				why = "not on-link"
+			default:
+				mtu := w.MTU
+				if r.linkMTU > 0 {
+					mtu = min(mtu, r.linkMTU)
+				}
+				return e, mtu, ""
+			}
+		}
+	}
+	return netip.Addr{}, 0, why
+}
+
+// choice is the way that is taken to a remote.
+type choice struct {
+	ways
+	mode  string // "direct", or a codec's name; "" where there is no way
+	why   string // for people
+	state path.State
+	to    netip.AddrPort // where packets go on the underlay
+	mtu   int            // largest inner packet that goes uncut, bytes
+
+	// What the engine sends by: of a direct peer what comes before its route is in
+	// place, and where it is none, nil.
+	tunnel *tunnelWay
+}
+
+// way is what is probed to find out about c, which has a mode.
+func (c *choice) way() path.Way {
+	if c.mode == modeDirect {
+		return c.direct[0].Way
+	}
+	return c.tunnel.Way
+}
+
+// choose takes the first way that works: direct where that is proven, and else the
+// first tunnel that is not known to fail, since most do work; where all fail, the first.
+func (w *ways) choose(podMTU int, state func(path.Way) path.State) choice {
+	c := choice{ways: *w, why: w.noTunnel}
+	for i := range w.tunnels {
+		t := &w.tunnels[i]
+		s := state(t.Way)
+		fails := s.Known && !s.Works
+		if c.tunnel == nil || !fails {
+			c.tunnel, c.state = t, s
+		}
+		if !fails {
+			break
+		}
+	}
+	if t := c.tunnel; t != nil {
+		c.mode, c.to = t.Mode, t.To
+		c.mtu = min(w.mtu, c.state.MTU-outerHeaders(t.To.Addr())-t.codec.Overhead())
+		c.why = w.tunnelWhy(t)
+	}
+	direct, proven, why := w.provenDirect(podMTU, state)
+	switch {
+	case proven:
+		c.mode, c.state, c.why = modeDirect, direct, "on-link, and a probe came through"
+		c.to = netip.AddrPortFrom(w.direct[0].via, 0)
+		c.mtu = min(w.mtu, podMTU)
+	case c.tunnel == nil && w.notDirect == "":
+		c.state, c.why = direct, why
+	case c.tunnel == nil:
+		c.why = w.notDirect + ", and " + w.noTunnel
+	default:
+		c.why += "; not direct: " + why
+	}
+	return c
+}
+
+// tunnelWhy says why it is t, where that is not the first choice.
+func (w *ways) tunnelWhy(t *tunnelWay) string {
+	if first := &w.tunnels[0]; first != t {
+		return fmt.Sprintf("%s to %s does not work", first.Mode, first.To)
+	}
+	return "the peer asks for " + t.Mode
+}
+
+// provenDirect says whether packets of every family get to w without encapsulation.
+func (w *ways) provenDirect(podMTU int, state func(path.Way) path.State) (worst path.State, ok bool, why string) {
+	if len(w.direct) == 0 {
+		return path.State{}, false, w.notDirect
+	}
+	for i, dw := range w.direct {
+		s := state(dw.Way)
+		if i == 0 || s.RTT > worst.RTT {
+			worst = s
+		}
+		switch {
+		case !s.Known:
+			return s, false, "on-link, no probe answered yet"
+		case !s.Works:
+			return s, false, fmt.Sprintf("on-link, but probes to %s get lost: the network between drops pods' addresses, or the peer has no direct way back", dw.To.Addr())
+		case s.MTU < podMTU:
+			return s, false, fmt.Sprintf("on-link, but packets larger than %d bytes get lost", s.MTU)
+		}
+	}
+	return worst, true, ""
+}
+
+// outerHeaders is what the underlay adds in front of a codec's own header: IP without
+// options, and UDP, in bytes.
+func outerHeaders(to netip.Addr) int {
+	if to.Is4() {
+		return 20 + 8
+	}
+	return 40 + 8
+}

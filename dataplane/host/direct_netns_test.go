@@ -1,0 +1,193 @@
+//go:build netns
+
+package host
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// newUnderlay makes eth0 with an address of each family, and theirRoutes with it.
+func newUnderlay(t *testing.T, h *Host) netlink.Link {
+	t.Helper()
+	return newVeth(t, h, "eth0", "eth0p", "192.0.2.2/24", "2001:db8::2/64")
+}
+
+func theirRoutes() []string {
+	return []string{"192.0.2.0/24 dev eth0 proto kernel src 192.0.2.2", "2001:db8::/64 dev eth0 proto kernel metric 256"}
+}
+
+// directState is testState with peer 2 reached directly, peer 3 probed, and peer 4 with IPv4 pods on an underlay
+// that has IPv6 only, at addresses that no connected route holds.
+func directState() State {
+	s := testState()
+	s.Underlay = "eth0"
+	block2, block2v6 := netip.MustParsePrefix("10.244.2.0/24"), netip.MustParsePrefix("fd00:244:2::/64")
+	s.Routes = append(s.Routes,
+		Route{Prefix: block2, Source: netip.MustParseAddr("10.244.1.0"), Via: netip.MustParseAddr("192.0.2.22"), Device: "eth0"},
+		Route{Prefix: block2v6, Via: netip.MustParseAddr("2001:db8::22"), Device: "eth0"},
+		Route{Prefix: netip.MustParsePrefix("10.244.4.0/24"), Via: netip.MustParseAddr("2001:db8:44::44"), Device: "eth0"},
+		Route{Prefix: netip.MustParsePrefix("10.244.3.0/32"), Via: netip.MustParseAddr("198.51.100.33"), Device: "eth0", Probe: true},
+		Route{Prefix: netip.MustParsePrefix("fd00:244:3::/128"), Via: netip.MustParseAddr("2001:db8:33::33"), Device: "eth0", Probe: true})
+	return s
+}
+
+// directRoutes is what directState adds to testState's.
+func directRoutes() []string {
+	return []string{
+		"10.244.2.0/24 via 192.0.2.22 dev eth0 proto 119 src 10.244.1.0 onlink",
+		"fd00:244:2::/64 via 2001:db8::22 dev eth0 proto 119 metric 1024 onlink",
+		"10.244.4.0/24 via inet6 2001:db8:44::44 dev eth0 proto 119 onlink",
+		"10.244.3.0/32 via 198.51.100.33 dev eth0 table 119 proto 119 onlink",
+		"fd00:244:3::/128 via 2001:db8:33::33 dev eth0 table 119 proto 119 metric 1024 onlink",
+		"unreachable 0.0.0.0/0 table 119 proto 119 metric 4278198272",
+		"unreachable ::/0 dev lo table 119 proto 119 metric 4278198272",
+	}
+}
+
+func TestPacketsGoDirectly(t *testing.T) {
+	h := newNamespace(t)
+	newTUN(t, "weft0")
+	newUnderlay(t, h)
+	apply(t, h, directState())
+	for to, want := range map[string]Way{
+		"10.244.2.7":      {"eth0", false, 1500, netip.MustParseAddr("10.244.1.0")},
+		"fd00:244:2::7":   {"eth0", false, 1500, netip.MustParseAddr("2001:db8::2")},
+		"10.244.4.7":      {"eth0", false, 1500, netip.MustParseAddr("192.0.2.2")},
+		"10.244.3.0":      {"weft0", true, 1472, netip.MustParseAddr("10.244.1.0")},
+		"fd00:244:3::":    {"weft0", true, 1472, netip.MustParseAddr("fd00:244:1::")},
+		"fd00:244:99::99": {"weft0", true, 1472, netip.MustParseAddr("fd00:244:1::")},
+	} {
+		if got, err := h.Way(netip.MustParseAddr(to)); err != nil || got != want {
+			t.Errorf("Way(%s) = %+v, %v; want %+v", to, got, err, want)
+		}
+	}
+
+	// A peer that is no longer there falls back to the TUN, and takes its repair with it.
+	if repaired := apply(t, h, testState()); len(repaired) > 0 {
+		t.Errorf("repaired %q", repaired)
+	}
+	if got, err := h.Way(netip.MustParseAddr("10.244.2.7")); err != nil || got.Interface != "weft0" {
+		t.Errorf("Way to a peer that is not direct = %+v, %v; want the TUN", got, err)
+	}
+}
+
+func TestApplyDoesTheRestWithoutADevice(t *testing.T) {
+	h := newNamespace(t)
+	newTUN(t, "weft0")
+	newUnderlay(t, h)
+	s := directState()
+	s.Routes[4].Device = "eth9"
+	_, err := h.Apply(s)
+	if err == nil || !strings.Contains(err.Error(), "add route 10.244.2.0/24 via 192.0.2.22: interface eth9 does not exist") || strings.Contains(err.Error(), "\n") {
+		t.Errorf("Apply = %v, want one line that names the route and the interface", err)
+	}
+	want := slices.Concat(ourRoutes(), theirRoutes(), directRoutes()[1:])
+	slices.Sort(want)
+	if d := cmp.Diff(want, routeList(t, h)); d != "" {
+		t.Errorf("routes (-want +got):\n%s", d)
+	}
+}
+
+// TestProbesKeepToTheirTable also has a VPN's rule that takes all traffic, as wg-quick makes it.
+func TestProbesKeepToTheirTable(t *testing.T) {
+	h := newNamespace(t)
+	newTUN(t, "weft0")
+	eth := newUnderlay(t, h)
+	newTUN(t, "wg0")
+	must(t, h.nl.LinkSetUp(link(t, h, "wg0")))
+	for _, all := range []string{"0.0.0.0/0", "::/0"} {
+		must(t, h.nl.RouteAdd(&netlink.Route{Dst: hostNet(all), LinkIndex: eth.Attrs().Index, Scope: netlink.SCOPE_UNIVERSE}))
+		must(t, h.nl.RouteAdd(&netlink.Route{Dst: hostNet(all), LinkIndex: link(t, h, "wg0").Attrs().Index, Table: 51820}))
+	}
+	for _, family := range families() {
+		vpn := netlink.NewRule()
+		vpn.Family, vpn.Priority, vpn.Table = family, 32764, 51820
+		must(t, h.nl.RuleAdd(vpn))
+	}
+	rules := ruleList(t, h)
+	way := func(to string, mark uint32) string {
+		t.Helper()
+		routes, err := h.nl.RouteGetWithOptions(net.ParseIP(to), &netlink.RouteGetOptions{Mark: mark})
+		if errors.Is(err, unix.EHOSTUNREACH) || errors.Is(err, unix.ENETUNREACH) {
+			return "unreachable"
+		}
+		must(t, err)
+		l, err := h.nl.LinkByIndex(routes[0].LinkIndex)
+		must(t, err)
+		if routes[0].Gw == nil {
+			return l.Attrs().Name
+		}
+		return l.Attrs().Name + " " + routes[0].Gw.String()
+	}
+
+	apply(t, h, directState())
+	for _, c := range []struct {
+		to   string
+		mark uint32
+		want string
+	}{
+		{"10.244.3.0", ProbeMark, "eth0 198.51.100.33"},
+		{"fd00:244:3::", ProbeMark, "eth0 2001:db8:33::33"},
+		{"10.244.3.0", ProbeMark | 0x4000, "eth0 198.51.100.33"}, // Kubernetes: to be masqueraded
+		{"10.244.3.0", 0, "wg0"},
+		{"fd00:244:3::", 0, "wg0"},
+		{"10.244.3.0", ProbeMark &^ 2, "wg0"},
+		// What has no probe route: neither the TUN, nor the direct route of main, nor a default route.
+		{"10.244.3.1", ProbeMark, "unreachable"},
+		{"10.244.2.1", ProbeMark, "unreachable"},
+		{"8.8.8.8", ProbeMark, "unreachable"},
+		{"fd00:244:2::1", ProbeMark, "unreachable"},
+		{"2001:db8:ffff::1", ProbeMark, "unreachable"},
+		{"192.0.2.2", ProbeMark, "lo"}, // the host's own
+	} {
+		if got := way(c.to, c.mark); got != c.want {
+			t.Errorf("with the mark %#x %s is reached by %s, want %s", c.mark, c.to, got, c.want)
+		}
+	}
+
+	// One family's probes end: its rule goes, the other's stays.
+	s := directState()
+	s.Routes = s.Routes[:len(s.Routes)-1]
+	apply(t, h, s)
+	if got := ruleList(t, h); len(got) != len(rules)+1 || !slices.Contains(got, "IPv4 rule priority 119 fwmark 0x100e/0x100e lookup 119 proto 119") {
+		t.Errorf("rules with IPv4 probes alone: %q", got)
+	}
+	apply(t, h, testState())
+	if d := cmp.Diff(rules, ruleList(t, h)); d != "" {
+		t.Errorf("rules without a probe (-want +got):\n%s", d)
+	}
+}
+
+func TestListenProbe(t *testing.T) {
+	h := newNamespace(t)
+	newTUN(t, "weft0")
+	newUnderlay(t, h)
+	apply(t, h, directState())
+	for own, to := range map[string][2]string{"10.244.1.0": {"10.244.3.0", "10.244.2.1"}, "fd00:244:1::": {"fd00:244:3::", "fd00:244:2::1"}} {
+		c, err := ListenProbe(netip.AddrPortFrom(netip.MustParseAddr(own), 8285))
+		must(t, err)
+		defer c.Close()
+		send := func(to string, size int) error {
+			_, err := c.WriteToUDPAddrPort(make([]byte, size), netip.AddrPortFrom(netip.MustParseAddr(to), 8285))
+			return err
+		}
+		if err := send(to[0], 1400); err != nil {
+			t.Errorf("probe to %s: %v", to[0], err)
+		}
+		if err := send(to[0], 1500); !IsTooBig(err) {
+			t.Errorf("probe to %s larger than the link's MTU: %v", to[0], err)
+		}
+		if err := send(to[1], 1400); IsTooBig(err) || !errors.Is(err, unix.EHOSTUNREACH) {
+			t.Errorf("probe to %s, which has no probe route: %v, want %v", to[1], err, unix.EHOSTUNREACH)
+		}
+	}
+}
