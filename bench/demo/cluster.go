@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"go.yaml.in/yaml/v4"
@@ -102,17 +103,18 @@ func (c *cluster) addMember(number int) error {
 		}
 		c.pods = append(c.pods, p)
 	}
-	return c.writeConfig(m)
+	return c.writeConfig(m, "udp")
 }
 
 // writeConfig gives every daemon the address of the first node, and the first node nothing.
-func (c *cluster) writeConfig(m *member) error {
+func (c *cluster) writeConfig(m *member, mode string) error {
 	join := []string{}
 	if seed := c.members[0]; m != seed {
 		join = append(join, seed.Addr.String())
 	}
 	data, err := yaml.Marshal(struct {
 		NodeName      string   `yaml:"nodeName"`
+		Mode          string   `yaml:"mode"`
 		PodNetwork    string   `yaml:"podNetwork"`
 		PodCIDR       string   `yaml:"podCIDR"`
 		Join          []string `yaml:"join"`
@@ -122,6 +124,7 @@ func (c *cluster) writeConfig(m *member) error {
 		LogLevel      string   `yaml:"logLevel"`
 	}{
 		NodeName:      m.String(),
+		Mode:          mode,
 		PodNetwork:    podNetwork,
 		PodCIDR:       m.cidr.String(),
 		Join:          join,
@@ -145,6 +148,25 @@ func (c *cluster) start(m *member) (err error) {
 	m.daemon, err = start(c.binaries.weftd, "--config", m.config)
 	m.down = err != nil
 	return err
+}
+
+// restart stops the member's daemon as systemd would, starts it with another mode, and
+// waits until it is back among the others.
+func (c *cluster) restart(ctx context.Context, m *member, mode string) error {
+	m.down = true
+	if err := m.daemon.Signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	if err := m.daemon.Wait(); err != nil {
+		return fmt.Errorf("stop weftd on %s: %w", m, err)
+	}
+	if err := c.writeConfig(m, mode); err != nil {
+		return err
+	}
+	if err := c.start(m); err != nil {
+		return err
+	}
+	return c.waitUntil(ctx, 20*time.Second, c.meshed)
 }
 
 // kill kills the member's daemon with SIGKILL.

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -27,12 +28,14 @@ func tell(ctx context.Context, s *screen, c *cluster) error {
 	}{
 		{"peers discovered", discover},
 		{"ping matrix", showMatrix},
-		{"iperf3 between pods", showThroughput},
+		{"iperf3 through the tunnel", showThroughput},
 		{"route withdrawn", killLast},
 		{"unreachable", showUnreachable},
 		{"node restarted, healed", restartLast},
 		{"ping matrix again", repeatMatrix},
 		{"packets accounted for", showAccounts},
+		{"direct, node by node", goDirect},
+		{"iperf3 without tunnel", showThroughput},
 	}
 	for _, step := range steps {
 		s.begin(step.title)
@@ -179,6 +182,38 @@ func restartLast(ctx context.Context, _ *screen, c *cluster) (outcome, error) {
 		return outcome{}, err
 	}
 	return outcome{detail: fmt.Sprintf("%s after the start of %s", seconds(time.Since(restarted)), m)}, nil
+}
+
+// goDirect starts each node again without the mode that the demo began with, so that
+// peers on one link are reached without encapsulation, and waits until all are. A ping
+// runs meanwhile.
+func goDirect(ctx context.Context, _ *screen, c *cluster) (outcome, error) {
+	from, to := c.pods[0], c.pods[podsPerNode]
+	const count, interval = 50, 100 * time.Millisecond
+	var (
+		ping sync.WaitGroup
+		out  string
+	)
+	pinging, stop := context.WithTimeout(ctx, time.Minute)
+	defer ping.Wait()
+	defer stop()
+	ping.Go(func() {
+		out, _ = from.Run(pinging, "ping", "-n", "-q", fmt.Sprint("-c", count), fmt.Sprint("-i", interval.Seconds()), to.Addr.String()) // what got lost is in out
+	})
+	for _, m := range c.members {
+		if err := c.restart(ctx, m, "auto"); err != nil {
+			return outcome{}, err
+		}
+	}
+	if err := c.waitUntil(ctx, 20*time.Second, c.direct); err != nil {
+		return outcome{}, err
+	}
+	ping.Wait()
+	received, err := pingsReceived(out)
+	if err != nil {
+		return outcome{}, err
+	}
+	return outcome{detail: fmt.Sprintf("restarted with mode auto; of %d pings meanwhile, one each %s, %d were answered", count, interval, received)}, nil
 }
 
 // showAccounts adds up what happened to every packet. Packets in flight are received but not

@@ -72,3 +72,14 @@ func (t throughput) String() string {
 	}
 	return fmt.Sprintf("%.2f Gb/s, %s, %d retransmits", t.End.Received.BitsPerSecond/1e9, streams, t.End.Sent.Retransmits)
 }
+
+// pingsReceived is how many answers ping's summary counts.
+func pingsReceived(out string) (n int, err error) {
+	for line := range strings.Lines(out) {
+		var sent int
+		if _, err := fmt.Sscanf(line, "%d packets transmitted, %d received", &sent, &n); err == nil {
+			return n, nil
+		}
+	}
+	return 0, fmt.Errorf("no summary in the output of ping: %s", strings.TrimSpace(out))
+}

@@ -15,6 +15,8 @@ type (
 		Peers []struct {
 			Name  string `json:"name"`
 			State string `json:"state"`
+			Mode  string `json:"mode"`
+			Why   string `json:"why"`
 		} `json:"peers"`
 	}
 	routeList struct {
@@ -73,6 +75,22 @@ func (c *cluster) seesUp(ctx context.Context, m *member, others []*member) error
 		}
 		if !routed {
 			return fmt.Errorf("%s has no route to %s of %s", m, other.cidr, other)
+		}
+	}
+	return nil
+}
+
+// direct checks that every member reaches every other without encapsulation.
+func (c *cluster) direct(ctx context.Context) error {
+	for _, m := range c.members {
+		list, err := query[peerList](ctx, c, m, "peers")
+		if err != nil {
+			return err
+		}
+		for _, peer := range list.Peers {
+			if peer.Mode != "direct" {
+				return fmt.Errorf("%s reaches %s by %s: %s", m, peer.Name, peer.Mode, peer.Why)
+			}
 		}
 	}
 	return nil
