@@ -21,6 +21,10 @@ const saveInterval = time.Second
 // and brought back: other programs flush routes and set links down.
 const hostInterval = 10 * time.Second
 
+// kernelDelay is how long what the kernel reports is collected: a pod's start alone is
+// a dozen events.
+const kernelDelay = 50 * time.Millisecond
+
 // reconcile keeps the dataplane to what membership says and the prober finds out,
 // until ctx is done. It is the single bridge between them.
 func (d *daemon) reconcile(ctx context.Context) error {
@@ -37,7 +41,9 @@ func (d *daemon) reconcile(ctx context.Context) error {
 	defer save.Stop()
 	check := time.NewTicker(hostInterval)
 	defer check.Stop()
-	look := newLookup(d.host)
+	soon := time.NewTimer(0)
+	defer soon.Stop()
+	look, pending := newLookup(d.host), false
 	for {
 		select {
 		case <-ctx.Done():
@@ -49,6 +55,13 @@ func (d *daemon) reconcile(ctx context.Context) error {
 		case <-check.C:
 			look.forget()
 		case <-kernel:
+			if !pending {
+				pending = true
+				soon.Reset(kernelDelay)
+			}
+			continue
+		case <-soon.C:
+			pending = false
 			look.forget()
 		case <-d.prober.changed:
 		case <-members:
