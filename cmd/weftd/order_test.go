@@ -35,7 +35,13 @@ const (
 // spread over workers, while replies begin to come in through other workers,
 // and while either daemon is started again with another number of them. Some may be
 // lost.
-func TestFlowsKeepTheirOrder(t *testing.T) {
+func TestFlowsKeepTheirOrder(t *testing.T) { testOrder(t, orderWindow) }
+
+// The same when far more is offered than the nodes carry, so that all queues are full
+// whenever something changes.
+func TestFlowsKeepTheirOrderUnderOverload(t *testing.T) { testOrder(t, math.MaxUint64) }
+
+func testOrder(t *testing.T, window uint64) {
 	c := newCluster(t, 2)
 	a, b := c.members[0], c.members[1]
 	for _, m := range c.members {
@@ -43,6 +49,7 @@ func TestFlowsKeepTheirOrder(t *testing.T) {
 	}
 	c.converged()
 	o := newOrder(t, a, b)
+	o.window = window
 	a.pin()
 	b.pin()
 
@@ -139,6 +146,7 @@ func (m *member) busySince(before map[string]int) (n int) {
 // order is the flows: each a socket in one pod that sends to the one in the other.
 type order struct {
 	c           *cluster
+	window      uint64 // packets of a flow under way, at the most
 	conns       []net.Conn
 	server      *net.UDPConn
 	there, back *arrivals
@@ -296,7 +304,7 @@ func (o *order) send() {
 			next := make([]uint64, orderFlows)
 			for {
 				for f := i; f < orderFlows; f += orderSenders {
-					o.sendFlow(f, &next[f], orderWindow)
+					o.sendFlow(f, &next[f], o.window)
 				}
 				select {
 				case <-o.over:
