@@ -23,16 +23,17 @@ func (c *cli) peersCommand() *cobra.Command {
 		Use:   "peers",
 		Short: "Show the other nodes",
 		Long: `Show the other nodes: their state and for how long, where their traffic goes,
-their pods, how packets travel to them and why so, and how much went to and came
-from them. Round trip and loss are those of probes on the data port, and MTU is
-that of pods' packets; with a question mark it is not proven by probes yet.
+their pods, how packets travel to them and why so, and how much weft carried to
+and from them, which is not what the kernel routes directly. Round trip and loss
+are those of probes, and MTU is that of pods' packets; with a question mark it is
+not proven by probes yet.
 
 States: up; up, no data (it gossips, but probes on the data port come to
 nothing: is the port open between the nodes?); static (does not run weft, so that
-nothing says whether it is up); grace (does not answer, its routes are kept for a moment); down (its
-routes are withdrawn); refused (what it claims is another node's, or cannot be
-right; the reason says which); replaced (another machine has its address now);
-left (it said so).`,
+nothing says whether it is up); grace (does not answer, its routes are kept for a
+moment); down (its routes are withdrawn); refused (what it claims is another
+node's, or cannot be right; WHY says which); replaced (another machine has its
+address now); left (it said so).`,
 		Example: `  weft peers
   weft peers --watch
   weft peers --json | jq '.peers[] | select(.dataPath == "fails")'`,
@@ -55,11 +56,11 @@ func renderPeers(w io.Writer, st style, now time.Time, l control.PeerList) {
 		}
 		rows = append(rows, []cell{
 			text(p.Name),
-			text(p.ID[:min(len(p.ID), shortID)]),
+			peerID(p),
 			peerState(p),
 			text(since),
 			text(way(p.Mode, p.Endpoint)),
-			text(prefixes(p.PodCIDRs)),
+			text(list(p.PodCIDRs, ",")),
 			text(p.Mode),
 			peerMTU(p),
 			{text: rtt(p.RTT), right: true},
@@ -70,6 +71,14 @@ func renderPeers(w io.Writer, st style, now time.Time, l control.PeerList) {
 		})
 	}
 	writeTable(w, st, "", rows)
+}
+
+// peerID leaves out what weftd calls a node that has no key.
+func peerID(p control.Peer) cell {
+	if p.Static {
+		return cell{}
+	}
+	return text(p.ID[:min(len(p.ID), shortID)])
 }
 
 // peerState returns the state with what the data path says of it: a peer that gossips and takes no data is the trouble
@@ -107,14 +116,6 @@ func loss(share float64) cell {
 
 func sortedBy[T any](items []T, key func(T) string) []T {
 	return slices.SortedFunc(slices.Values(items), func(a, b T) int { return cmp.Compare(key(a), key(b)) })
-}
-
-func prefixes(list []netip.Prefix) string {
-	texts := make([]string, len(list))
-	for i, p := range list {
-		texts[i] = p.String()
-	}
-	return strings.Join(texts, ",")
 }
 
 // mtu returns a cell that is empty while the MTU is not known.

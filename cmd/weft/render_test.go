@@ -62,7 +62,7 @@ func samplePeers() control.PeerList {
 			PodCIDRs: block("10.244.3.0/24"), Mode: "udp", Why: "not on-link", MTU: 1450, PathMTU: 1500, DataPath: control.DataFails, RTT: us(12345), Loss: 1},
 		{ID: idB, Name: "ev\x1b[2Jil", State: control.PeerGrace, Reason: "does not answer", Since: now.Add(time.Second),
 			Endpoint: netip.MustParseAddrPort("192.0.2.33:4789"), Mode: "vxlan", Why: "the peer asks for vxlan", MTU: 1400, PathProven: true, RTT: us(150000), Loss: 0.002},
-		{ID: "static-linux1", Name: "linux1", Static: true, State: control.PeerUp, Endpoint: netip.MustParseAddrPort("192.0.2.9:4789"), Mode: "vxlan",
+		{ID: "static:linux1", Name: "linux1", Static: true, State: control.PeerUp, Endpoint: netip.MustParseAddrPort("192.0.2.9:4789"), Mode: "vxlan",
 			PodCIDRs: block("10.244.9.0/24"), Why: "static", MTU: 1450, PathMTU: 1500, DataPath: control.DataUnknown},
 	}}
 }
@@ -158,7 +158,7 @@ func TestPeers(t *testing.T) {
 	same(t, rendered(func(w io.Writer) { renderPeers(w, false, now, samplePeers()) }),
 		`NODE      ID        STATE        SINCE  ENDPOINT         PODS           MODE      MTU     RTT  LOSS    SENT  RECEIVED  WHY
 ev�[2Jil  bbbbbbbb  grace        0s     192.0.2.33:4789                 vxlan    1400   150ms    1%     0 B       0 B  does not answer; the peer asks for vxlan
-linux1    static-l  static              192.0.2.9:4789   10.244.9.0/24  vxlan    1450                   0 B       0 B  static
+linux1              static              192.0.2.9:4789   10.244.9.0/24  vxlan    1450                   0 B       0 B  static
 node2     aaaaaaaa  up           1d3h   192.0.2.2        10.244.2.0/24  direct   1500  0.21ms        1023 B   3.0 GiB  on-link, probe answered
 node3     bbbbbbbb  up, no data  1h0m   192.0.2.3:8285   10.244.3.0/24  udp     1450?  12.3ms  100%     0 B       0 B  not on-link
 node4     bbbbbbbb  refused                              10.244.2.0/24                                  0 B       0 B  10.244.2.0/24 overlaps node2's

@@ -56,9 +56,9 @@ func renderStatus(w io.Writer, st style, now time.Time, s control.Status) {
 	rows := [][]cell{
 		{text("weftd"), text(s.Version + uptime(now, s.Started))},
 		{text("node ID"), text(s.Node.ID)},
-		{text("pods"), text(fmt.Sprintf("%s of %s", list(s.PodCIDRs), list(s.PodNetworks)))},
-		{text("device"), text(details(s.Tun.Name, list(s.Tun.Addresses), mtuOf(s.Tun.MTU)))},
-		{text("underlay"), text(details(s.Underlay.Interface, list(s.Underlay.Addresses), mtuOf(s.Underlay.MTU), s.Underlay.Why))},
+		{text("pods"), text(fmt.Sprintf("%s of %s", list(s.PodCIDRs, ", "), list(s.PodNetworks, ", ")))},
+		{text("device"), text(details(s.Tun.Name, list(s.Tun.Addresses, ", "), mtuOf(s.Tun.MTU)))},
+		{text("underlay"), text(details(s.Underlay.Interface, list(s.Underlay.Addresses, ", "), mtuOf(s.Underlay.MTU), s.Underlay.Why))},
 		{text("mode"), text(mode(s.Mode, s.Tunnel))},
 		{text("data"), text(fmt.Sprintf("UDP port %d", s.DataPort))},
 		vxlan(s.VXLAN),
@@ -134,18 +134,18 @@ func known[A interface {
 	return a.String()
 }
 
-// list returns what is known of addresses or prefixes, with commas between.
+// list returns what is known of addresses or prefixes, with separator between.
 func list[A interface {
 	IsValid() bool
 	String() string
-}](all []A) string {
+}](all []A, separator string) string {
 	var texts []string
 	for _, a := range all {
 		if t := known(a); t != "" {
 			texts = append(texts, t)
 		}
 	}
-	return strings.Join(texts, ", ")
+	return strings.Join(texts, separator)
 }
 
 func mtuOf(n int) string {

@@ -8,9 +8,9 @@ import (
 	"github.com/weft-net/weft/dataplane"
 )
 
-// Ping sends one probe to a node, the way its packets go.
-func (d *daemon) Ping(ctx context.Context, node string) (control.Ping, error) {
-	peer, err := d.Peers().Find(node)
+// Ping sends one probe to the node of that ID, the way its packets go.
+func (d *daemon) Ping(ctx context.Context, id string) (control.Ping, error) {
+	peer, err := d.Peers().Find(id)
 	if err != nil {
 		return control.Ping{}, err
 	}

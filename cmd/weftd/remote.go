@@ -48,7 +48,7 @@ func (d *daemon) staticRemote(p *config.StaticPeer) remote {
 	r := remote{
 		id: "static:" + p.Name, name: p.Name, prefixes: p.PodCIDRs, modes: []string{p.Mode},
 		endpoints: []netip.AddrPort{netip.AddrPortFrom(p.Address, cmp.Or(p.Port, d.config.DataPort))},
-		vxlanPort: cmp.Or(p.Port, d.config.VXLANPort), vni: p.VNI, mtu: cmp.Or(p.MTU, d.mtu), static: true,
+		vxlanPort: p.Port, vni: p.VNI, mtu: cmp.Or(p.MTU, d.mtu), static: true,
 	}
 	if mac, err := encap.ParseMAC(p.VTEPMAC); err == nil {
 		r.mac = mac
