@@ -122,10 +122,10 @@ func (w *ingress) turn() (busy bool, err error) {
 // drain takes what receiver i has, within bounds.
 func (w *ingress) drain(t *tables, i int) (some bool, err error) {
 	r := &w.receivers[i]
-	for before := w.account.Received; w.account.Received-before < readPackets; {
+	for taken := 0; taken < readPackets; {
 		n, err := w.wire.Recv(i, w.msgs)
 		for j := range w.msgs[:n] {
-			w.open(t, &w.msgs[j], r.codec)
+			taken += w.open(t, &w.msgs[j], r.codec)
 		}
 		some = some || n > 0
 		w.deliver() // before their buffers are received into again
@@ -137,12 +137,17 @@ func (w *ingress) drain(t *tables, i int) (some bool, err error) {
 	return some, nil
 }
 
-// open takes a message apart.
-func (w *ingress) open(t *tables, m *encap.Received, codec encap.Codec) {
+// open takes a message apart, and returns how many datagrams it had.
+func (w *ingress) open(t *tables, m *encap.Received, codec encap.Codec) (datagrams int) {
 	from, known := t.endpoints[m.Addr.Addr()]
 	packets, bytes := 0, 0
+	segment := m.SegmentSize
+	if known && from.Foreign && segment < m.N && w.whole(t, m, codec) {
+		segment = m.N
+	}
 	for rest := m.Buf[:m.N]; ; {
-		size := min(m.SegmentSize, len(rest))
+		datagrams++
+		size := min(segment, len(rest))
 		if !known {
 			w.account.Received++
 			w.account.drop(UnknownPeer, 1)
@@ -159,6 +164,16 @@ func (w *ingress) open(t *tables, m *encap.Received, codec encap.Codec) {
 		counters.rxPackets.Add(uint64(packets))
 		counters.rxBytes.Add(uint64(bytes))
 	}
+	return datagrams
+}
+
+// whole says whether m is one datagram, though the kernel told a size for several. So
+// comes a superpacket of UDP that a VXLAN device sent and no wire cut: the size is that
+// of its inner segments (include/linux/udp.h, udp_cmsg_recv). To cut it there would take
+// what its sender wrote for datagrams of the peer.
+func (w *ingress) whole(t *tables, m *encap.Received, codec encap.Codec) bool {
+	p, _, kind := t.local.Station.Decap(codec, m.Buf[:m.N])
+	return kind == encap.Packet && packet.ParseInto(p, &w.header)
 }
 
 // accept decides about one datagram, and returns the size of its inner packet where

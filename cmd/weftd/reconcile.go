@@ -84,7 +84,7 @@ func (d *daemon) settle(view membership.View, look func(netip.Addr) (host.Way, e
 	d.trouble.say(d.log, troubleStatic, clashes)
 	here := site{
 		mode: d.config.Mode, addresses: d.underlay.Addresses, tun: d.device.Name(), underlay: d.underlay.Interface,
-		mtu: d.mtu, guarded: d.guarded, look: look,
+		mtu: d.mtu, guarded: d.guarded, closed: d.port.Closed(), look: look,
 	}
 	all, choices := make([]ways, len(remotes)), make([]choice, len(remotes))
 	for i, r := range remotes {

@@ -20,6 +20,10 @@ type site struct {
 	mtu       int    // of pods
 	guarded   error  // why the kernel does not guard direct routes; nil where it does
 
+	// closed says of codecs why this node takes none of them: what it sends by one would
+	// be answered by the same, and nothing comes in.
+	closed map[encap.Codec]error
+
 	// look says how the kernel sends to an underlay address.
 	look func(netip.Addr) (host.Way, error)
 }
@@ -64,6 +68,10 @@ func (s *site) tunnels(r *remote) (all []tunnelWay, why string) {
 	for _, mode := range r.modes {
 		codec, known := encap.ParseCodec(mode)
 		if !known || !r.takes(codec) {
+			continue
+		}
+		if shut := s.closed[codec]; shut != nil {
+			why = fmt.Sprintf("this node does not take %s: %v", codec, shut)
 			continue
 		}
 		for _, e := range r.endpoints {

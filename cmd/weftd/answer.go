@@ -1,0 +1,121 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/weft-net/weft/dataplane"
+	"github.com/weft-net/weft/dataplane/path"
+)
+
+// receive takes what comes to the TUN's address without encapsulation.
+func (p *prober) receive(c *net.UDPConn) error {
+	buf := make([]byte, largestProbe)
+	for {
+		n, from, err := c.ReadFromUDPAddrPort(buf)
+		switch {
+		case errors.Is(err, net.ErrClosed):
+			return nil
+		case err != nil:
+			continue // an ICMP error: what it is about is lost, and that will show
+		}
+		from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
+		p.mu.Lock()
+		if peer, known := p.byTUN[from.Addr()]; known {
+			p.take(peer, buf[:n], outerHeaders(from.Addr())+n, func(answer []byte) error { return p.sendDirect(from, answer) })
+		}
+		p.mu.Unlock()
+	}
+}
+
+// note takes what came to the data port for the node itself.
+func (p *prober) note(n *dataplane.Note) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	known := p.peers[n.Peer]
+	if known == nil || known.tunnels[n.Codec] == nil {
+		return
+	}
+	// A datagram's source port carries a flow's hash, and nobody listens there.
+	tunnel, to := known.tunnels[n.Codec], known.at(n.Codec, known.endpointAt(n.From.Addr()))
+	if !to.IsValid() {
+		return
+	}
+	if n.Neighbour {
+		if answer, ok := p.station.AppendNeighbour(p.buf[:0], n.Data(), p.own, tunnel); ok {
+			_ = p.port.SendOne(answer, to) // it will ask again
+		}
+		return
+	}
+	p.take(n.Peer, n.Data(), n.Size, func(answer []byte) error {
+		return p.port.SendOne(tunnel.AppendControl(p.buf[:0], answer, tunnel.Codec.ControlOverhead()+len(answer)), to)
+	})
+}
+
+// endpointAt is r's endpoint of that address.
+func (r *remote) endpointAt(addr netip.Addr) netip.AddrPort {
+	for _, e := range r.endpoints {
+		if e.Addr() == addr {
+			return e
+		}
+	}
+	return netip.AddrPort{}
+}
+
+// take hands a message to the tracker, and sends its answer.
+func (p *prober) take(peer string, message []byte, size int, reply func([]byte) error) {
+	answer, err := p.tracker.Receive(peer, message, size, time.Now())
+	if err != nil {
+		p.log.Debug("probe not taken", "peer", peer, "reason", err)
+		return
+	}
+	if answer != nil {
+		_ = reply(answer) // a lost answer is a lost probe
+	}
+	for id, c := range p.pings {
+		if rtt, ok := p.tracker.Pong(id); ok {
+			c <- rtt
+			delete(p.pings, id)
+		}
+	}
+	p.tell()
+	token(p.wake)
+}
+
+// pingPatience is how long a ping waits for its answer.
+const pingPatience = 2 * time.Second
+
+// ping sends a probe along w at once, and waits for its answer. Any goroutine may call it.
+func (p *prober) ping(ctx context.Context, w path.Way) (rtt time.Duration, err error) {
+	ctx, cancel := context.WithTimeout(ctx, pingPatience)
+	defer cancel()
+	answered := make(chan time.Duration, 1)
+	p.mu.Lock()
+	probe, id, ok := p.tracker.Ping(w, time.Now())
+	if ok {
+		p.pings[id] = answered
+		err = p.send(w, probe.Message, probe.Size)
+	}
+	p.mu.Unlock()
+	if !ok {
+		return 0, errors.New("the way has just changed")
+	}
+	defer func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		delete(p.pings, id)
+	}()
+	if err != nil {
+		return 0, err
+	}
+	select {
+	case rtt := <-answered:
+		return rtt, nil
+	case <-ctx.Done():
+		return 0, fmt.Errorf("no answer within %s", pingPatience)
+	}
+}
