@@ -56,7 +56,7 @@ type prober struct {
 type probed struct {
 	remote
 	tunnels map[encap.Codec]*encap.Tunnel
-	direct  bool // packets to it do not pass the engine
+	way     path.Way // that is taken
 }
 
 type activity struct {
@@ -103,7 +103,7 @@ func (p *prober) plan(station encap.Station, own []netip.Addr, all []ways, tunne
 	defer p.mu.Unlock()
 	for id, known := range peers {
 		if before := p.peers[id]; before != nil {
-			known.direct = before.direct
+			known.way = before.way
 		}
 	}
 	p.station, p.own, p.peers, p.byTUN = station, own, peers, byTUN
@@ -116,7 +116,9 @@ func (p *prober) took(choices []choice) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for i := range choices {
-		p.peers[choices[i].id].direct = choices[i].mode == modeDirect
+		if c := &choices[i]; c.mode != "" {
+			p.peers[c.id].way = c.way()
+		}
 	}
 }
 
@@ -179,8 +181,11 @@ func (p *prober) tick(now time.Time) (next time.Time) {
 	if now.Sub(p.asked) >= busyInterval {
 		p.look(now)
 	}
-	isBusy := func(peer string) bool { return now.Sub(p.busy[peer].last) < busyFor }
-	for _, probe := range p.tracker.Tick(now, isBusy) {
+	busy := func(w path.Way) bool {
+		known := p.peers[w.Peer]
+		return known != nil && known.way.Mode == w.Mode && (known.way == w || w.Mode == modeDirect) && now.Sub(p.busy[w.Peer].last) < busyFor
+	}
+	for _, probe := range p.tracker.Tick(now, busy) {
 		err := p.send(probe.Way, probe.Message, probe.Size)
 		if errors.Is(err, encap.ErrTooBig) {
 			p.tracker.Unsent(probe, now)
@@ -190,14 +195,15 @@ func (p *prober) tick(now time.Time) (next time.Time) {
 	return p.tracker.Next()
 }
 
-// look notes which peers have traffic. Of a direct peer the engine sees none.
+// look notes which peers have traffic. Of a direct peer the engine sees none, therefore
+// it always counts as busy.
 func (p *prober) look(now time.Time) {
 	p.asked = now
 	stats := p.engine.Stats()
 	busy := make(map[string]activity, len(p.peers))
 	for id, known := range p.peers {
 		a, s := p.busy[id], stats.Peers[id]
-		if n := s.TxPackets + s.RxPackets; n != a.packets || known.direct {
+		if n := s.TxPackets + s.RxPackets; n != a.packets || known.way.Mode == modeDirect {
 			a = activity{packets: n, last: now}
 		}
 		busy[id] = a

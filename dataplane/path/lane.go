@@ -22,7 +22,7 @@ const (
 // A burst must hold the largest step, which is a sweep and the small probe behind it.
 const _ = uint(largeBurst - maxSweep - 1)
 
-// sweepInterval is how often peers are asked after, whether they are busy.
+// sweepInterval is how often it is asked after ways, whether they are busy.
 const sweepInterval = time.Second
 
 // Next returns when Tick has something to do at the latest. It changes with every
@@ -38,11 +38,11 @@ func (t *Tracker) Next() time.Time {
 }
 
 // Tick returns the probes that are to be sent at now, in this order. busy says
-// whether packets go to a peer: then its ways are looked at more closely.
+// whether packets go a way: then it is looked at more closely.
 //
-// The cost is O(log ways) for each probe, and a call of busy for each peer once a
+// The cost is O(log ways) for each probe, and a call of busy for each way once a
 // second.
-func (t *Tracker) Tick(now time.Time, busy func(peer string) bool) []Probe {
+func (t *Tracker) Tick(now time.Time, busy func(Way) bool) []Probe {
 	t.forget(now)
 	if !now.Before(t.sweepAt) {
 		t.sweep(now, busy)
@@ -65,24 +65,22 @@ func (t *Tracker) Tick(now time.Time, busy func(peer string) bool) []Probe {
 	return probes
 }
 
-// sweep learns which peers are busy.
-func (t *Tracker) sweep(now time.Time, busy func(peer string) bool) {
+// sweep learns which ways are busy.
+func (t *Tracker) sweep(now time.Time, busy func(Way) bool) {
 	t.sweepAt = now.Add(sweepInterval)
 	for _, p := range t.roster {
-		b := busy(p.id)
-		if b == p.busy {
-			continue
-		}
-		p.busy = b
 		for _, w := range p.ways {
-			t.paceLive(w, now)
-			t.paceSizes(w, now)
+			if b := busy(w.Way); b != w.busy {
+				w.busy = b
+				t.paceLive(w, now)
+				t.paceSizes(w, now)
+			}
 		}
 	}
 }
 
 // lane serves ways in the order in which they are due, within a limit, those of
-// busy peers first.
+// busy ones first.
 type lane struct {
 	idle, busy queue
 	limit      *rate.Limiter
@@ -106,7 +104,7 @@ type timer struct {
 func (l *lane) set(tm *timer, at time.Time) {
 	l.stop(tm)
 	tm.at, tm.in = at, &l.idle
-	if tm.way.peer.busy {
+	if tm.way.busy {
 		tm.in = &l.busy
 	}
 	heap.Push(tm.in, tm)

@@ -31,7 +31,7 @@ func (w *world) drive(d time.Duration) {
 	a := w.nodes["a"]
 	for end := w.now.Add(d); w.now.Before(end); w.now = w.now.Add(time.Millisecond) {
 		w.deliver()
-		for _, p := range a.Tick(w.now, func(peer string) bool { return a.busy[peer] }) {
+		for _, p := range a.Tick(w.now, func(w path.Way) bool { return a.busy[w.Peer] }) {
 			a.sent = append(a.sent, sent{w.now, p.Way, p.Size})
 			message := append(p.Message, make([]byte, p.Size-28-len(p.Message))...)
 			w.send(letter{from: "a", to: p.Way.Peer, mode: "udp", message: message, size: p.Size})

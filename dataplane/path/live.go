@@ -5,7 +5,7 @@ import "time"
 // A way is asked by a small probe, at intervals that are drawn from the last fifth
 // below these, and the first from all of it, so that ways do not keep step.
 //
-// A dead way of a busy peer is known within 3 s: 1 s to the next probe, 750 ms at
+// A dead way that is busy is known within 3 s: 1 s to the next probe, 750 ms at
 // the most until that is missed, two retries 250 ms apart, and 750 ms for the last.
 // Where round trips are short, patience is 250 ms and the whole takes 2 s. A peer
 // that has just become busy is noticed within a second, and asked within another
@@ -86,7 +86,7 @@ func (t *Tracker) stretch(d time.Duration) time.Duration {
 // interval draws the time from one probe of a way that works to the next.
 func (t *Tracker) interval(w *way) time.Duration {
 	d := busyInterval
-	if !w.peer.busy {
+	if !w.busy {
 		d = t.stretch(idleInterval)
 	}
 	if w.asks == 1 {
@@ -134,13 +134,13 @@ func (t *Tracker) setWorks(w *way, works bool, now time.Time) {
 	t.paceSizes(w, now)
 }
 
-// paceLive gives w its turn after its peer has become busy or idle.
+// paceLive gives w its turn after it has become busy or idle.
 func (t *Tracker) paceLive(w *way, now time.Time) {
 	if w.live.in == nil {
 		return
 	}
 	at := w.live.at
-	if soon := now.Add(t.upTo(hurry)); w.peer.busy && !w.pending && at.After(soon) {
+	if soon := now.Add(t.upTo(hurry)); w.busy && !w.pending && at.After(soon) {
 		at = soon
 	}
 	t.small.set(&w.live, at)

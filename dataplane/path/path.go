@@ -97,7 +97,6 @@ type Tracker struct {
 type peer struct {
 	id      string
 	ways    []*way
-	busy    bool // at the last sweep
 	answers *rate.Limiter
 }
 
@@ -105,6 +104,7 @@ type peer struct {
 type way struct {
 	Candidate
 	peer  *peer
+	busy  bool  // at the last sweep
 	live  timer // in the small lane
 	sizes timer // in the large lane
 

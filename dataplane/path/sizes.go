@@ -7,9 +7,8 @@ const (
 	raiseInterval   = 30 * time.Second
 )
 
-// paceSizes gives w its turn in the large lane, or takes it out, after w or its
-// peer has changed: a way that works is searched once, and then looked after while
-// the peer is busy.
+// paceSizes gives w its turn in the large lane, or takes it out, after w has
+// changed: a way that works is searched once, and then looked after while it is busy.
 func (t *Tracker) paceSizes(w *way, now time.Time) {
 	if w.Mute {
 		return
@@ -20,7 +19,7 @@ func (t *Tracker) paceSizes(w *way, now time.Time) {
 	switch {
 	case w.search != nil && w.sizes.in != nil:
 		t.large.set(&w.sizes, w.sizes.at)
-	case w.works && (w.search != nil || w.peer.busy):
+	case w.works && (w.search != nil || w.busy):
 		t.large.set(&w.sizes, now.Add(t.upTo(hurry)))
 	default:
 		t.large.stop(&w.sizes)
@@ -144,7 +143,7 @@ func (t *Tracker) settle(w *way) {
 	s := w.search
 	w.search, w.searched, w.judged = nil, true, true
 	t.setMTU(w, max(s.floor, minMTU), s.floor >= minMTU)
-	if !w.peer.busy {
+	if !w.busy {
 		t.large.stop(&w.sizes)
 		return
 	}

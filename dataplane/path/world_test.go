@@ -139,7 +139,7 @@ func (w *world) deliver() {
 func (w *world) tick() {
 	for _, id := range slices.Sorted(maps.Keys(w.nodes)) {
 		n := w.nodes[id]
-		for _, p := range n.Tick(w.now, func(peer string) bool { return n.busy[peer] }) {
+		for _, p := range n.Tick(w.now, func(w path.Way) bool { return n.busy[w.Peer] }) {
 			n.sent = append(n.sent, sent{w.now, p.Way, p.Size})
 			if local := w.links[p.Way.Mode].local; local > 0 && p.Size > local {
 				n.Unsent(p, w.now)
