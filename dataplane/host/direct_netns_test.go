@@ -71,7 +71,16 @@ func TestPacketsGoDirectly(t *testing.T) {
 		}
 	}
 
-	// A peer that is no longer there falls back to the TUN, and takes its repair with it.
+	direct, err := h.Direct("eth0")
+	must(t, err)
+	if want := directState().Routes[4:7]; !slices.Equal(direct, []Route{want[0], want[2], want[1]}) {
+		t.Errorf("Direct = %+v, want %+v, IPv4 first", direct, want)
+	}
+	if direct, err := h.Direct("weft0"); err != nil || len(direct) > 0 {
+		t.Errorf("Direct of another device = %+v, %v", direct, err)
+	}
+
+	// A peer without its direct route falls back to the TUN.
 	if repaired := apply(t, h, testState()); len(repaired) > 0 {
 		t.Errorf("repaired %q", repaired)
 	}

@@ -20,7 +20,6 @@ func TestForwardingKeepsTheAdvertisedDefaultRoute(t *testing.T) {
 	newVeth(t, h, "eth0", "eth0p")
 	newVeth(t, h, "eth1", "eth1p")
 	newTUN(t, "weft0")
-	setSysctl(t, "net/ipv6/conf/eth0/accept_dad", "0")
 	setSysctl(t, "net/ipv6/conf/eth1/accept_ra", "0")
 	waitForLinkLocal(t, h, "eth0", "eth0p")
 	advertised := func() bool {

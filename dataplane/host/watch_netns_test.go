@@ -89,7 +89,14 @@ func TestWatchAndRepair(t *testing.T) {
 	} {
 		settle(t, h, changed)
 		before := snapshot(t, h)
+		socket, err := subscribe() // one that has heard nothing else
+		must(t, err)
 		must(t, c.spoil())
+		must(t, socket.SetReadDeadline(time.Now().Add(5*time.Second)))
+		if _, err := socket.Read(make([]byte, 1)); err != nil {
+			t.Errorf("%s: no message of the change: %v", c.what, err)
+		}
+		socket.Close()
 		awaitChange(t, changed, c.what)
 		repaired := apply(t, h, directState())
 		if d := cmp.Diff(c.want, repaired); c.want != nil && d != "" || len(repaired) == 0 {

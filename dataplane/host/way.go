@@ -6,6 +6,7 @@ import (
 	"net/netip"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // Way is how the kernel sends to an address.
@@ -62,4 +63,25 @@ func (h *Host) routeGet(to netip.Addr, options *netlink.RouteGetOptions) (netlin
 		return netlink.Route{}, errors.New("the kernel's answer is empty")
 	}
 	return routes[0], nil
+}
+
+// Direct is the routes with weft's mark that lead to a next hop on a device, whichever run of weft made them.
+func (h *Host) Direct(device string) ([]Route, error) {
+	links, err := h.links()
+	if err != nil {
+		return nil, err
+	}
+	routes, err := h.routes()
+	if err != nil {
+		return nil, err
+	}
+	names := namesOf(links)
+	var direct []Route
+	for _, r := range routes {
+		via := gateway(&netlink.NexthopInfo{Gw: r.Gw, Via: r.Via})
+		if r.Protocol == RouteProtocol && r.Table == unix.RT_TABLE_MAIN && via.IsValid() && names[r.LinkIndex] == device {
+			direct = append(direct, Route{Prefix: prefixOf(r.Dst), Source: addrOf(r.Src), Via: via, Device: device})
+		}
+	}
+	return direct, nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -45,7 +46,12 @@ func TestWay(t *testing.T) {
 		"fd00:244:2::9": {"weft0", true, 1472, netip.MustParseAddr("fd00:244:1::")},
 		"2001:db8::2":   {"lo", true, 65536, source6},
 	} {
-		if got, err := h.Way(netip.MustParseAddr(to)); err != nil || got != want {
+		got, err := h.Way(netip.MustParseAddr(to))
+		// The kernel adds the routes to the host's own IPv6 addresses when the link's carrier is there.
+		for deadline := time.Now().Add(5 * time.Second); got != want && time.Now().Before(deadline); {
+			got, err = h.Way(netip.MustParseAddr(to))
+		}
+		if err != nil || got != want {
 			t.Errorf("Way(%s) = %+v, %v; want %+v", to, got, err, want)
 		}
 	}
@@ -85,5 +91,30 @@ func TestWayIgnoresWhatICMPSays(t *testing.T) {
 	want := Way{"eth0", false, 1500, netip.MustParseAddr("192.0.2.2")}
 	if got, err := h.Way(to.Addr()); err != nil || got != want {
 		t.Errorf("Way = %+v, %v; want %+v", got, err, want)
+	}
+}
+
+// A run finds the direct routes of the one before, and none of others or for probes.
+func TestDirect(t *testing.T) {
+	h := newNamespace(t)
+	newTUN(t, "weft0")
+	eth := newUnderlay(t, h)
+	apply(t, h, directState())
+	must(t, h.nl.RouteAdd(&netlink.Route{Dst: hostNet("10.244.9.0/24"), Gw: net.ParseIP("192.0.2.9"), LinkIndex: eth.Attrs().Index}))
+	got, err := h.Direct("eth0")
+	var want []Route
+	for _, r := range directState().Routes {
+		if r.Via.IsValid() && !r.Probe {
+			want = append(want, r)
+		}
+	}
+	less := func(a, b Route) int { return a.Prefix.Compare(b.Prefix) }
+	slices.SortFunc(got, less)
+	slices.SortFunc(want, less)
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("direct routes are %+v, %v; want %+v", got, err, want)
+	}
+	if got, err := h.Direct("eth1"); err != nil || len(got) > 0 {
+		t.Errorf("over another interface there are %+v, %v", got, err)
 	}
 }
