@@ -17,7 +17,7 @@ func findings(t *testing.T, fw *Firewall) []Finding {
 // What is said of a chain; a want that is empty stands for nothing at all.
 func TestFindings(t *testing.T) {
 	forward := func(policy, rules string) string {
-		return "table inet filter {\n chain other {\n drop\n }\n chain more {\n return\n drop\n}\n chain forward {\n type filter hook forward priority filter; policy " +
+		return "table inet filter {\n chain other {\n drop\n }\n chain more {\n return\n drop\n}\n chain accepting {\n accept\n}\n chain forward {\n type filter hook forward priority filter; policy " +
 			policy + ";\n" + rules + "\n}\n}"
 	}
 	input := func(rules string) string {
@@ -29,6 +29,9 @@ func TestFindings(t *testing.T) {
 		{"drop for some", forward("accept", "tcp dport 25 drop"), ""},
 		{"last rule", forward("accept", "ct state established accept\ncounter reject"), "drops"},
 		{"last rule elsewhere", forward("accept", "jump more\ngoto other"), "drops"},
+		{"jump of some", forward("drop", "meta mark 7 jump accepting"), "may drop"},
+		{"goto does not come back", forward("drop", "goto more\naccept"), "drops"},
+		{"jump comes back", forward("drop", "jump more\naccept"), ""},
 		{"all that is needed, by interface", forward("drop", `iifname "weft0" accept
 			oifname "weft0" accept
 			iifname "eth0" accept
@@ -40,6 +43,7 @@ func TestFindings(t *testing.T) {
 		{"one family", forward("drop", "meta nfproto ipv4 accept"), "drops"},
 		{"one direction", forward("drop", `iifname "weft0" accept`), "drops packets from pods here to those"},
 		{"states", forward("drop", "ct state established,related accept"), "drops"},
+		{"not a state", forward("drop", "ct state != established accept"), ""},
 		{"tracked", forward("drop", "ct state new accept"), ""},
 		{"another interface", forward("drop", `iifname "docker0" oifname != "docker0" accept`), "drops"},
 		{"some address", forward("drop", "ip saddr 10.244.2.7 accept"), "drops"},
@@ -50,7 +54,7 @@ func TestFindings(t *testing.T) {
 			iifname { "weft0", "eth0" } accept`), "may drop"},
 		{"verdicts", forward("drop", "ct state vmap { new : accept, invalid : drop }"), "may drop"},
 		{"wildcard", forward("drop", "iifname \"weft*\" accept\noifname \"weft*\" accept\niifname \"eth*\" accept\noifname \"eth*\" accept"), ""},
-		{"not the node's", "table bridge filter {\n chain forward {\n type filter hook forward priority 0; policy drop;\n}\n}", ""},
+		{"not the node's", "table bridge filter {\n chain accepting {\n accept\n}\n chain forward {\n type filter hook forward priority 0; policy drop;\n}\n}", ""},
 
 		{"input", input(""), "drops packets to udp port 8285"},
 		{"input, ports accepted", input("udp dport 8285 accept\nudp dport 4789 accept\nudp dport 7946 accept\ntcp dport 7946 accept"), ""},
@@ -126,6 +130,19 @@ func TestWhatIsFoundCanBeCured(t *testing.T) {
 				t.Errorf("left after its own cure: %q", left)
 			}
 		})
+	}
+}
+
+func TestStatesOfIPTables(t *testing.T) {
+	for states, want := range map[string]int{"NEW": 0, "RELATED,ESTABLISHED": 1} {
+		fw := newNode(t)
+		run(t, "iptables-nft", "-P", "FORWARD", "DROP")
+		run(t, "iptables-nft", "-A", "FORWARD", "-m", "conntrack", "--ctstate", states, "-m", "comment", "--comment", "why", "-j", "ACCEPT")
+		must(t, fw.Apply(testState()))
+		found := findings(t, fw)
+		if len(found) != want || want > 0 && !strings.Contains(found[0].What, " drops packets") {
+			t.Errorf("%s: found %q", states, found)
+		}
 	}
 }
 

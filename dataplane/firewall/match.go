@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"net"
 	"net/netip"
-	"slices"
 	"strings"
 
 	"github.com/google/nftables/expr"
@@ -12,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// compare evaluates a comparison of what was loaded.
+// compare evaluates a comparison with what was loaded.
 func (p *probe) compare(r register, x *expr.Cmp) certainty {
 	var equal certainty
 	switch r.holds {
@@ -35,7 +34,7 @@ func (p *probe) compare(r register, x *expr.Cmp) certainty {
 	case port:
 		equal = p.portIs(x.Data)
 	case state:
-		return p.stateIs(r.mask, x)
+		equal = p.stateIs(x.Data, r.mask)
 	default:
 		return maybe
 	}
@@ -139,16 +138,16 @@ func (p *probe) portIs(data []byte) certainty {
 	return known(binary.BigEndian.Uint16(data) == p.port)
 }
 
-// stateIs knows the form in which nft and iptables-nft write it: a mask of states, compared with zero.
-func (p *probe) stateIs(mask []byte, x *expr.Cmp) certainty {
-	if len(mask) != 4 || slices.ContainsFunc(x.Data, func(b byte) bool { return b != 0 }) {
+// stateIs compares the state, of which there is one bit, or what a mask leaves of it.
+func (p *probe) stateIs(data, mask []byte) certainty {
+	if len(data) != 4 || len(mask) != 0 && len(mask) != 4 {
 		return maybe
 	}
-	among := known(binary.NativeEndian.Uint32(mask)&p.state != 0)
-	if x.Op == expr.CmpOpEq {
-		return among.not()
+	left := p.state
+	if len(mask) == 4 {
+		left &= binary.NativeEndian.Uint32(mask)
 	}
-	return among
+	return known(binary.NativeEndian.Uint32(data) == left)
 }
 
 // match knows two of the matches of iptables: comments, and states.

@@ -139,6 +139,10 @@ func TestManageLetsPodTrafficThrough(t *testing.T) {
 	before := run(t, "nft", "list", "ruleset")
 	s := testState()
 	must(t, l.fw.Apply(s))
+	found := findings(t, l.fw)
+	if len(found) != 2 || !strings.HasPrefix(found[0].What, "chain FORWARD of nftables table ip filter drops packets from ") {
+		t.Errorf("found %q", found)
+	}
 	for family, a := range addressings {
 		if _, ok := l.send(t, l.remote, a.remotePod, l.pod, a.pod, 9000, absence); ok {
 			t.Errorf("%s: the chain lets it through without help", family)

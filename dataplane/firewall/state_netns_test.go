@@ -113,6 +113,11 @@ func TestRemoveLeavesTheRulesetAsItWas(t *testing.T) {
 		strings.Index(got, acceptComment) < strings.Index(got, "reject") || strings.LastIndex(got, acceptComment) > strings.Index(got, "the last") {
 		t.Errorf("the accepts are not between what is refused for a reason and the last rule: %s", got)
 	}
+	for _, rule := range []string{"\tip saddr 10.244.1.0/24 counter", "\tip6 daddr fd44:0:0:1::/64 counter"} {
+		if got := run(t, "nft", "list", "chain", "inet", "filter", "forward"); !strings.Contains(got, rule) {
+			t.Errorf("no rule %q: %s", rule, got)
+		}
+	}
 	must(t, fw.Remove())
 	if got := run(t, "nft", "list", "ruleset"); got != before {
 		t.Errorf("after Remove: %s\nbefore: %s", got, before)

@@ -44,7 +44,7 @@ type rule struct {
 	exprs   []expr.Any
 }
 
-// wantedTable is the table for s. The chains stand in the order in which a packet meets them.
+// wantedTable is the table for s.
 func wantedTable(s State) *table {
 	t := &table{chains: []chain{prerouting(s), output()}}
 	if s.Masquerade {
@@ -64,18 +64,15 @@ func wantedTable(s State) *table {
 // prerouting is at priority raw, before connection tracking: what is dropped there, a forged reset say, has not
 // touched the tracked state of the connection that it pretends to be of. It comes after defragmentation, but rules
 // that look at addresses alone do not need that. Packets in a tunnel have nodes' addresses outside, which never lie
-// in a pod network.
+// in a pod network. Nobody else may send with the addresses of this node's pods, which are never among those of peers.
 func prerouting(s State) chain {
 	c := chain{"prerouting", nftables.ChainTypeFilter, *nftables.ChainHookPrerouting, *nftables.ChainPriorityRaw, nil}
 	c.rules = append(c.rules, rule{"only the underlay is looked at",
 		append(inInterface(expr.CmpOpNeq, s.Underlay), &expr.Verdict{Kind: expr.VerdictAccept})})
 	for i := range families {
 		f := &families[i]
-		c.rules = append(c.rules,
-			rule{"forged: only this node has its own pods' addresses",
-				slices.Concat(f.is(), f.inSet(f.src, setOwn), verdict(expr.VerdictDrop))},
-			rule{"forged: not from a peer that may send without encapsulation",
-				slices.Concat(f.is(), f.inSet(f.src, setNetworks), f.notInSet(f.src, setDirect), verdict(expr.VerdictDrop))})
+		c.rules = append(c.rules, rule{"forged: not from a peer that may send without encapsulation",
+			slices.Concat(f.is(), f.inSet(f.src, setNetworks), f.notInSet(f.src, setDirect), verdict(expr.VerdictDrop))})
 	}
 	// A pod's own datagrams to such a port elsewhere stay tracked, since they come in elsewhere: they are masqueraded.
 	c.rules = append(c.rules, rule{"tunnels: no connection tracking", slices.Concat(toDataPort(setPorts), []expr.Any{&expr.Notrack{}})})
