@@ -30,7 +30,7 @@ var reasonTexts = [reasons]struct{ name, explanation string }{
 	Malformed:       {"malformed", "not a whole IP packet, or an encapsulation this node does not speak"},
 	UnknownPeer:     {"unknown-peer", "came from an underlay address that is no known node's"},
 	WrongVNI:        {"wrong-vni", "VXLAN of another VNI: `vni` differs between the nodes, or this one was restarted with another a moment ago"},
-	WrongVTEP:       {"wrong-vtep", "VXLAN to another MAC address than this node's VTEP: the sender's FDB is out of date"},
+	WrongVTEP:       {"wrong-vtep", "VXLAN to another MAC address than this node's VTEP: the sender's FDB is out of date; or its own multicast, which is of no use here"},
 	Unsegmented:     {"unsegmented", "VXLAN with unfinished checksums, as a Linux sender hands it over where no wire is between: `ethtool -K DEV tx off` for the sender's underlay device cures it"},
 	Spoofed:         {"spoofed", "inner source address is not the sending node's to use"},
 	Fenced:          {"fenced", "this node holds no block of the pod network, see weft status; the sender is told by ICMP"},

@@ -82,9 +82,10 @@ func (x *examination) peers(l control.PeerList) {
 	}
 }
 
-// telling are the drops that somebody should do something about.
+// telling are the drops that somebody should do something about. A VXLAN device that
+// learns sends multicast for ever, therefore wrong-vtep is none of them.
 // Immutable.
-var telling = []dataplane.Reason{dataplane.WrongVNI, dataplane.WrongVTEP, dataplane.Unsegmented, dataplane.UnderlayRefused, dataplane.Fenced}
+var telling = []dataplane.Reason{dataplane.WrongVNI, dataplane.Unsegmented, dataplane.UnderlayRefused, dataplane.Fenced}
 
 func (x *examination) drops(s dataplane.Stats) {
 	x.Checked = append(x.Checked, "the account of dropped packets")

@@ -136,8 +136,13 @@ func (q *portable) Write(groups []packet.Group) (refused int, err error) {
 		n = 0
 	}
 	for i := range groups {
-		for _, m := range groups[i].Members {
-			q.batch[n] = append(q.scratch[n][:virtioLen], m...)
+		g := &groups[i]
+		for _, m := range g.Members {
+			b := append(q.scratch[n][:virtioLen], m...)
+			if g.Partial { // a peer may leave that to this node; wireguard/tun does not hand it on
+				packet.Complete(&packet.Packet{Buf: b, Start: virtioLen, CsumStart: g.CsumStart, CsumOffset: g.CsumOffset})
+			}
+			q.batch[n] = b
 			// What comes alone is merged with nothing.
 			if n++; n == len(q.batch) || q.unmerged {
 				flush()

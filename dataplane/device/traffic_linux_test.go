@@ -34,22 +34,24 @@ func TestWriteReachesAKernelSocket(t *testing.T) {
 	})
 }
 
-// The kernel completes the checksum, or the socket would get nothing.
+// Someone completes the checksum, or the socket would get nothing.
 func TestWriteOfAPartialChecksum(t *testing.T) {
-	handle := enterNamespace(t)
-	dev, _ := mustOpen(t, handle, 1, both, theKernel, "10.244.2.9/16")
-	conn := kernelSocket(t)
-	p := datagram(t, []byte("partial"))
-	finish(p, 20, unix.IPPROTO_UDP, 6)
-	groups := []packet.Group{
-		single(p), // wrong as it is, and dropped by the kernel
-		{Members: [][]byte{p}, CsumStart: 20, CsumOffset: 6, Partial: true},
-		single(datagram(t, []byte("last"))),
-	}
-	if refused, err := dev.Queues()[0].Write(groups); refused != 0 || err != nil {
-		t.Fatalf("Write = %d %v", refused, err)
-	}
-	receive(t, conn, []byte("partial"), []byte("last"))
+	kinds(t, func(t *testing.T, want offload.Set) {
+		handle := enterNamespace(t)
+		dev, _ := mustOpen(t, handle, 1, want, theKernel, "10.244.2.9/16")
+		conn := kernelSocket(t)
+		p := datagram(t, []byte("partial"))
+		finish(p, 20, unix.IPPROTO_UDP, 6)
+		groups := []packet.Group{
+			single(p), // wrong as it is, and dropped by the kernel
+			{Members: [][]byte{p}, CsumStart: 20, CsumOffset: 6, Partial: true},
+			single(datagram(t, []byte("last"))),
+		}
+		if refused, err := dev.Queues()[0].Write(groups); refused != 0 || err != nil {
+			t.Fatalf("Write = %d %v", refused, err)
+		}
+		receive(t, conn, []byte("partial"), []byte("last"))
+	})
 }
 
 // What Read hands over is a whole packet, its checksum complete or to be
