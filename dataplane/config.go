@@ -49,6 +49,10 @@ type Peer struct {
 	// bytes. Larger ones of TCP, and of IPv4 without Don't Fragment, are cut.
 	MTU int
 
+	// Fragment says that the path is narrower than any that IPv6 may have, so that
+	// outer packets may be fragmented, whatever is in them.
+	Fragment bool
+
 	// RCO says that the peer takes packets whose checksum is left to its kernel
 	// (remote checksum offload), and that this node shall send such.
 	RCO bool
@@ -75,15 +79,16 @@ type peer struct {
 	*link
 }
 
-// link is the traffic with one peer, as each worker counts it. It outlives the tables.
+// link is what each worker keeps of one peer. It outlives the tables.
 type link struct{ workers []traffic }
 
 // traffic counts inner packets and bytes of one worker with one peer.
 type traffic struct {
 	txPackets, txBytes, rxPackets, rxBytes atomic.Uint64
 
-	// No two workers write to one cache line.
-	_ [32]byte
+	notes allowance
+
+	_ [16]byte // no two workers write to one cache line
 }
 
 func (l *link) read() (s PeerStats) {
@@ -115,7 +120,7 @@ func compile(c Config, workers int, links map[string]*link) (*tables, error) {
 		}
 		entry := &peer{Peer: p, link: links[p.ID]}
 		for _, addr := range p.Endpoints {
-			if other, taken := t.endpoints[addr]; taken {
+			if other, taken := t.endpoints[addr]; taken && other != entry {
 				return nil, fmt.Errorf("configure the dataplane: peers %s and %s have the same endpoint address %s", other.ID, p.ID, addr)
 			}
 			t.endpoints[addr] = entry

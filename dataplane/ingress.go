@@ -78,7 +78,7 @@ const lookAround = 8
 func (w *ingress) init(e *Engine, index int, p Pair, can offload.Set) {
 	*w = ingress{
 		tables: &e.tables, queue: p.Queue, wire: p.Wire, index: index,
-		notes:  notebook{to: e.notes},
+		notes:  notebook{to: e.notes, index: index},
 		msgs:   make([]encap.Received, receives),
 		merger: packet.NewMerger(mergeRound, can.Has(offload.TSO), can.Has(offload.USO)),
 	}

@@ -73,6 +73,7 @@ func (w *egress) cut(owner *peer, p *packet.Packet, outer bool) {
 // kernel, since peer, source port and DS field are the same and none before is
 // shorter than another; or else a new one. What may be fragmented outside goes alone.
 func (w *egress) message(owner *peer, flow uint32, perSegment, size int, outer bool) (m *encap.Message, room int) {
+	outer = outer || owner.Fragment
 	if last := len(w.msgs) - 1; last >= 0 && w.fates[last].peer == owner && !w.short && !outer && !w.msgs[last].Fragment {
 		m = &w.msgs[last]
 		room = capacity(m.SegmentSize) - m.Segments

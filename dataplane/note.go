@@ -3,6 +3,7 @@ package dataplane
 import (
 	"net/netip"
 	"sync/atomic"
+	"time"
 
 	"github.com/weft-net/weft/encap"
 )
@@ -10,6 +11,11 @@ import (
 const (
 	// notes is how many notes wait for their reader.
 	notes = 256
+
+	// noteRate is how many notes a second a worker takes from one peer: a search for
+	// a path's MTU and the answers to one take some hundred. What is more is somebody
+	// who does the peer's name or this node no good, and leaves room for the others.
+	noteRate = 500
 
 	// noteLen is the room in a note, in bytes: a probe without its padding, or an ARP
 	// request or neighbour solicitation with its Ethernet header.
@@ -39,6 +45,7 @@ func (e *Engine) Notes() <-chan Note { return e.notes }
 // notebook is a worker's end of it.
 type notebook struct {
 	to          chan<- Note
+	index       int // of the worker
 	taken, lost atomic.Uint64
 }
 
@@ -49,11 +56,29 @@ func (b *notebook) put(from *peer, m *encap.Received, codec encap.Codec, kind en
 	}
 	n.n = copy(n.buf[:], inner)
 	b.taken.Add(1)
+	if !from.workers[b.index].notes.take(time.Now().Unix()) {
+		b.lost.Add(1)
+		return
+	}
 	select {
 	case b.to <- n:
 	default:
 		b.lost.Add(1)
 	}
+}
+
+// allowance is what one worker still takes from a peer in this second.
+type allowance struct {
+	second int64
+	taken  int64
+}
+
+func (a *allowance) take(second int64) (ok bool) {
+	if a.second != second {
+		a.second, a.taken = second, 0
+	}
+	a.taken++
+	return a.taken <= noteRate
 }
 
 // outerLen is the length of an outer IP header without options, and of UDP's.

@@ -126,6 +126,13 @@ func (p *Port) openReceive(s *Socket, c Codec, addr netip.AddrPort, first bool) 
 	}
 	s.receivers = append(s.receivers, Receiver{FD: fd, Codec: c})
 	p.enable(fd, offload.GRO)
+	if c == VXLAN && !addr.Addr().Is4() {
+		// RFC 7348 section 5: a checksum of zero must be accepted, which IPv6 has for
+		// tunnels only (RFC 6935).
+		if err := (option{unix.IPPROTO_UDP, unix.UDP_NO_CHECK6_RX, 1, "UDP_NO_CHECK6_RX"}).set(fd); err != nil {
+			return 0, err
+		}
+	}
 	share := option{unix.SOL_SOCKET, unix.SO_REUSEPORT, 1, "SO_REUSEPORT"}
 	if !first {
 		return addr.Port(), errors.Join(share.set(fd), bind(fd, addr))

@@ -62,9 +62,10 @@ func (s *Station) appendARP(dst, arp []byte, own []netip.Addr, to *Tunnel) (data
 	return append(dst, arp[8:18]...), true // the asker's two addresses
 }
 
-// isSolicitation says whether an IPv6 packet is a neighbour solicitation.
+// isSolicitation says whether an IPv6 packet is a neighbour solicitation that comes from
+// a VTEP: of what its node forwards for a pod the hop limit is lower by then.
 func isSolicitation(p []byte) bool {
-	return len(p) > ipv6Len && p[0]>>4 == 6 && p[6] == nextICMP && p[ipv6Len] == typeNS
+	return len(p) > ipv6Len && p[0]>>4 == 6 && p[6] == nextICMP && p[7] == hopLimit && p[ipv6Len] == typeNS
 }
 
 func (s *Station) appendNA(dst, frame []byte, own []netip.Addr, to *Tunnel) (datagram []byte, ok bool) {
@@ -92,7 +93,7 @@ func (s *Station) appendNA(dst, frame []byte, own []netip.Addr, to *Tunnel) (dat
 // address, thus from a node that looks for a duplicate of an address it wants (RFC
 // 4862 section 5.4.3): the answer would be for all nodes, and a tunnel leads to one.
 func solicited(p []byte) (target netip.Addr, ok bool) {
-	if !isSolicitation(p) || len(p) < ipv6Len+ndLen || p[7] != hopLimit {
+	if !isSolicitation(p) || len(p) < ipv6Len+ndLen {
 		return netip.Addr{}, false
 	}
 	n := ipv6Len + int(binary.BigEndian.Uint16(p[4:]))
