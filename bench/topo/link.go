@@ -55,7 +55,11 @@ func (ns *Namespace) setMTU(link netlink.Link, mtu int) error {
 }
 
 func (ns *Namespace) addAddr(link netlink.Link, prefix netip.Prefix) error {
-	if err := ns.handle.AddrAdd(link, &netlink.Addr{IPNet: ipNet(prefix)}); err != nil {
+	addr := &netlink.Addr{IPNet: ipNet(prefix)}
+	if prefix.Addr().Is6() {
+		addr.Flags = unix.IFA_F_NODAD // else it is ready only after work that the kernel puts off
+	}
+	if err := ns.handle.AddrAdd(link, addr); err != nil {
 		return fmt.Errorf("add %s to %s in %s: %w", prefix, link.Attrs().Name, ns.label, err)
 	}
 	return nil

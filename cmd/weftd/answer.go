@@ -26,7 +26,9 @@ func (p *prober) receive(c *net.UDPConn) error {
 		from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
 		p.mu.Lock()
 		if peer, known := p.byTUN[from.Addr()]; known {
-			p.take(peer, buf[:n], outerHeaders(from.Addr())+n, func(answer []byte) error { return p.sendDirect(from, answer) })
+			// Whatever port it says it came from, the peer's is the one that it takes probes at.
+			to := netip.AddrPortFrom(from.Addr(), p.peers[peer].endpoints[0].Port())
+			p.take(peer, buf[:n], outerHeaders(from.Addr())+n, func(answer []byte) error { return p.sendDirect(to, answer) })
 		}
 		p.mu.Unlock()
 	}

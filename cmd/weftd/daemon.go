@@ -59,10 +59,18 @@ type daemon struct {
 	firewall *firewall.Firewall
 	guarded  error // why the kernel does not guard direct routes; nil where it does
 	prober   *prober
-	station  encap.Station
-	id       membership.ID
-	store    *membership.Store
-	gossip   *gossip.Gossip
+
+	// routed are the next hops of the direct routes that are in place, by block: those of
+	// an earlier run at first, and from then on what the reconciler last made.
+	routed map[netip.Prefix]netip.Addr
+
+	// left are the ways that failed while they were taken. The reconciler alone uses it.
+	left map[path.Way]bool
+
+	station encap.Station
+	id      membership.ID
+	store   *membership.Store
+	gossip  *gossip.Gossip
 
 	owned []func() error // what close undoes, in the order it was made
 
@@ -129,6 +137,9 @@ func (d *daemon) assemble() (err error) {
 	if err := d.survey(); err != nil {
 		return err
 	}
+	if err := d.inherit(); err != nil {
+		return err
+	}
 	if err := d.openDataplane(); err != nil {
 		return err
 	}
@@ -178,15 +189,15 @@ func (d *daemon) setMTU() error {
 	}
 	largest := min(d.underlay.MTU-overhead, encap.MaxPayload-overhead)
 	switch d.mtu = d.config.MTU; {
+	case d.mtu > max(largest, minMTU):
+		return fmt.Errorf("mtu %d (%s) does not fit: the MTU of %s is %d, of which headers take %d, so set `mtu` to %d or less, or leave it out",
+			d.mtu, d.config.Source("mtu"), d.underlay.Interface, d.underlay.MTU, overhead, max(largest, minMTU))
 	case largest < minMTU:
 		d.warnings = append(d.warnings, fmt.Sprintf("the MTU of %s is %d, which with %d bytes of headers leaves less than the %d that IPv6 needs: the largest packets are sent in fragments",
 			d.underlay.Interface, d.underlay.MTU, overhead, minMTU))
 		d.mtu = minMTU
 	case d.mtu == 0:
 		d.mtu = largest
-	case d.mtu > largest:
-		return fmt.Errorf("mtu %d (%s) does not fit: the MTU of %s is %d, of which headers take %d, so set `mtu` to %d or less, or leave it out",
-			d.mtu, d.config.Source("mtu"), d.underlay.Interface, d.underlay.MTU, overhead, largest)
 	}
 	return nil
 }

@@ -71,6 +71,9 @@ func (x *examination) peers(l control.PeerList) {
 	x.Checked = append(x.Checked, "the data path to each node")
 	for _, p := range l.Peers {
 		switch {
+		case p.State == control.PeerUp && p.DataPath == control.DataFails && p.Mode == modeDirect:
+			x.find(control.LevelProblem, fmt.Sprintf("%s answers gossip, but no probe, neither directly nor by a tunnel", p.Name),
+				"see whether weftd runs there, and whether a firewall drops its data ports and pods' addresses")
 		case p.State == control.PeerUp && p.DataPath == control.DataFails:
 			x.find(control.LevelProblem, fmt.Sprintf("%s answers gossip, but no probe on its data port: %s to %s does not get through", p.Name, p.Mode, p.Endpoint),
 				fmt.Sprintf("open UDP port %d between the nodes, both ways, in host firewalls and the cloud's security groups", p.Endpoint.Port()))

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -12,6 +13,42 @@ import (
 	"github.com/weft-net/weft/encap"
 )
 
+// inherit finds the direct routes that a run which was killed has left: packets go on
+// that way meanwhile, and until probes say that they should not.
+func (d *daemon) inherit() error {
+	if d.config.Mode != config.ModeAuto && d.config.Mode != config.ModeDirect {
+		return nil
+	}
+	routes, err := d.host.Direct(d.underlay.Interface)
+	if err != nil {
+		return err
+	}
+	d.routed = make(map[netip.Prefix]netip.Addr)
+	for _, r := range routes {
+		within := func(p netip.Prefix) bool { return p.Contains(r.Prefix.Addr()) && p.Bits() < r.Prefix.Bits() }
+		if slices.ContainsFunc(d.config.PodNetworks, within) && !slices.ContainsFunc(d.config.PodCIDRs, r.Prefix.Overlaps) {
+			d.routed[r.Prefix] = r.Via
+		}
+	}
+	return nil
+}
+
+// nextHops are those of the blocks that packets go to directly.
+func nextHops(choices []choice) map[netip.Prefix]netip.Addr {
+	hops := make(map[netip.Prefix]netip.Addr)
+	for i := range choices {
+		if choices[i].mode != modeDirect {
+			continue
+		}
+		for _, w := range choices[i].direct {
+			for _, p := range w.prefixes {
+				hops[p] = w.via
+			}
+		}
+	}
+	return hops
+}
+
 // openFirewall puts this node's own rules in place. Where the kernel cannot have them,
 // packets of other nodes are not taken without encapsulation, since nobody would check
 // whose they are.
@@ -20,7 +57,7 @@ func (d *daemon) openFirewall() (err error) {
 		return err
 	}
 	d.own(d.firewall.Close)
-	err = d.firewall.Apply(d.firewallState(nil))
+	err = d.firewall.Apply(d.firewallState(d.config.PodCIDRs, nil))
 	if err == nil {
 		d.own(d.firewall.Remove)
 		return nil
@@ -33,18 +70,22 @@ func (d *daemon) openFirewall() (err error) {
 	return nil
 }
 
-// firewallState is what of the others may come in without encapsulation, and how this
-// node's pods get out.
-func (d *daemon) firewallState(choices []choice) firewall.State {
+// firewallState is what of the others may come in without encapsulation, and how the pods
+// in own, the blocks that this node has, get out.
+func (d *daemon) firewallState(own []netip.Prefix, choices []choice) firewall.State {
 	s := firewall.State{
 		Tun: d.device.Name(), Underlay: d.underlay.Interface,
-		PodNetworks: d.config.PodNetworks, PodCIDRs: d.config.PodCIDRs,
+		PodNetworks: d.config.PodNetworks, PodCIDRs: own,
 		Masquerade: d.config.Masquerade, Manage: d.config.Firewall == config.FirewallManage,
+		Endpoints: d.underlay.Addresses, GossipPort: d.config.GossipPort,
 	}
 	for _, codec := range encap.Codecs() {
 		if number, open := d.port.Number(codec); open {
 			s.DataPorts = append(s.DataPorts, number)
 		}
+	}
+	if choices == nil {
+		s.Direct = slices.Collect(maps.Keys(d.routed))
 	}
 	for i := range choices {
 		// A peer may come directly before this node has found out that it can go so.
@@ -78,6 +119,11 @@ func (d *daemon) hostState(choices []choice) host.State {
 	for _, p := range d.config.PodCIDRs {
 		s.Routes = append(s.Routes, host.Route{Prefix: p, Unreachable: true})
 	}
+	if choices == nil {
+		for p, via := range d.routed {
+			s.Routes = append(s.Routes, host.Route{Prefix: p, Via: via, Device: d.underlay.Interface})
+		}
+	}
 	for i := range choices {
 		for _, w := range choices[i].direct {
 			to := netip.PrefixFrom(w.To.Addr(), w.To.Addr().BitLen())
@@ -91,7 +137,10 @@ func (d *daemon) hostState(choices []choice) host.State {
 				continue
 			}
 			for _, p := range w.prefixes {
-				s.Routes = append(s.Routes, host.Route{Prefix: p, Source: source(p), Via: w.via, Device: d.underlay.Interface})
+				// Without a source, since the kernel removes an IPv4 route with the address
+				// that it names as one (fib_sync_down_addr, net/ipv4/fib_semantics.c), and the
+				// TUN's goes when weftd is killed.
+				s.Routes = append(s.Routes, host.Route{Prefix: p, Via: w.via, Device: d.underlay.Interface})
 			}
 		}
 	}
@@ -102,7 +151,7 @@ func (d *daemon) hostState(choices []choice) host.State {
 // encapsulation. They have the data port's number.
 func (d *daemon) listenDirect() (conns []*net.UDPConn, err error) {
 	for _, a := range tunAddresses(d.config.PodCIDRs) {
-		c, err := host.ListenProbe(netip.AddrPortFrom(a, d.config.DataPort))
+		c, err := host.ListenProbe(d.underlay.Interface, netip.AddrPortFrom(a, d.config.DataPort))
 		if err != nil {
 			for _, c := range conns {
 				_ = c.Close()

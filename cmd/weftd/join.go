@@ -93,7 +93,7 @@ func (d *daemon) description() membership.Description {
 		VTEPMAC:      d.station.MAC.String(),
 		VNI:          d.config.VNI,
 		MTU:          d.mtu,
-		LinkMTU:      d.underlay.MTU,
+		LinkMTU:      max(d.underlay.MTU, minMTU),
 	}
 	for _, a := range d.underlay.Addresses {
 		m.Endpoints = append(m.Endpoints, netip.AddrPortFrom(a, d.config.DataPort))

@@ -9,6 +9,7 @@ import (
 
 	"github.com/weft-net/weft/dataplane"
 	"github.com/weft-net/weft/dataplane/host"
+	"github.com/weft-net/weft/dataplane/path"
 	"github.com/weft-net/weft/encap"
 	"github.com/weft-net/weft/membership"
 )
@@ -21,9 +22,14 @@ const saveInterval = time.Second
 // and brought back: other programs flush routes and set links down.
 const hostInterval = 10 * time.Second
 
-// kernelDelay is how long what the kernel reports is collected: a pod's start alone is
-// a dozen events.
-const kernelDelay = 50 * time.Millisecond
+// pause is the least time between two rounds: what has changed meanwhile is dealt with
+// together. A pod's start alone is a dozen events of the kernel. Where a round takes
+// longer, so does the pause, that a large cluster's start leaves half of a CPU.
+const pause = 50 * time.Millisecond
+
+// doubtInterval is how soon it is looked again where a way failed, and it is not known yet
+// whether the others do.
+const doubtInterval = 100 * time.Millisecond
 
 // reconcile keeps the dataplane to what membership says and the prober finds out,
 // until ctx is done. It is the single bridge between them.
@@ -35,80 +41,112 @@ func (d *daemon) reconcile(ctx context.Context) error {
 		return err
 	}
 	said := make(map[membership.ID]string)
-	next := time.NewTimer(0) // when the view changes by itself
-	defer next.Stop()
 	save := time.NewTicker(saveInterval)
 	defer save.Stop()
 	check := time.NewTicker(hostInterval)
 	defer check.Stop()
-	soon := time.NewTimer(0)
-	defer soon.Stop()
-	look, pending := newLookup(d.host), false
-	for {
+	round := newAlarm()
+	defer round.Stop()
+	look := newLookup(d.host)
+	for rest := pause; ; {
 		select {
 		case <-ctx.Done():
 			d.trouble.say(d.log, troubleSave, d.store.Save())
 			return nil
 		case <-save.C:
 			d.trouble.say(d.log, troubleSave, d.store.Save())
-			continue
+		case _, open := <-kernel:
+			if !open && ctx.Err() == nil {
+				d.log.Error("what other programs do to links and routes is noticed late from now on: the kernel's reports have ended")
+			}
+			if !open {
+				kernel = nil
+			}
+			look.forget()
+			round.within(rest)
 		case <-check.C:
 			look.forget()
-		case <-kernel:
-			if !pending {
-				pending = true
-				soon.Reset(kernelDelay)
-			}
-			continue
-		case <-soon.C:
-			pending = false
-			look.forget()
+			round.within(rest)
 		case <-d.prober.changed:
+			round.within(rest)
 		case <-members:
-		case <-next.C:
+			round.within(rest)
+		case <-round.C:
+			round.at = time.Time{}
+			began := time.Now()
+			view := d.store.View(began)
+			d.say(view, said)
+			again := d.settle(view, look.way)
+			rest = max(pause, time.Since(began))
+			if !view.Next.IsZero() && (again == 0 || time.Until(view.Next) < again) {
+				again = max(rest, time.Until(view.Next))
+			}
+			if again > 0 {
+				round.within(again)
+			}
 		}
-		view := d.store.View(time.Now())
-		d.say(view, said)
-		d.settle(view, look.way)
-		if !view.Next.IsZero() {
-			next.Reset(time.Until(view.Next))
-		}
+	}
+}
+
+// alarm is a timer that is set to the earliest of the times it is asked for.
+type alarm struct {
+	*time.Timer
+	at time.Time // zero where it is not set
+}
+
+// newAlarm is due at once.
+func newAlarm() *alarm { return &alarm{time.NewTimer(0), time.Now()} }
+
+func (a *alarm) within(d time.Duration) {
+	if at := time.Now().Add(d); a.at.IsZero() || at.Before(a.at) {
+		a.at = at
+		a.Reset(d)
 	}
 }
 
 // settle chooses the way to each of the others, and brings the engine, the kernel's
 // routes and the firewall to that. Before the kernel sends directly its rules let the
-// answers in.
-func (d *daemon) settle(view membership.View, look func(netip.Addr) (host.Way, error)) {
+// answers in. It is to be done again after that time, where that is not 0.
+func (d *daemon) settle(view membership.View, look func(netip.Addr) (host.Way, error)) (again time.Duration) {
 	remotes, clashes := d.remotes(view)
 	d.trouble.say(d.log, troubleStatic, clashes)
 	here := site{
 		mode: d.config.Mode, addresses: d.underlay.Addresses, tun: d.device.Name(), underlay: d.underlay.Interface,
-		mtu: d.mtu, guarded: d.guarded, closed: d.port.Closed(), look: look,
+		mtu: d.mtu, guarded: d.guarded, whole: len(view.Self.Prefixes) == len(d.config.PodCIDRs),
+		closed: d.port.Closed(), routed: d.routed, look: look,
 	}
 	all, choices := make([]ways, len(remotes)), make([]choice, len(remotes))
 	for i, r := range remotes {
 		all[i] = here.waysTo(r)
 	}
 	d.prober.plan(d.station, tunAddresses(d.config.PodCIDRs), all, d.tunnel)
+	known := &knowledge{now: time.Now(), state: d.prober.state, left: d.left}
 	for i := range all {
-		choices[i] = all[i].choose(d.mtu, d.prober.state)
+		choices[i] = all[i].choose(d.mtu, known)
+		if next := choices[i].again; next > 0 && (again == 0 || next < again) {
+			again = next
+		}
 	}
 	d.prober.took(choices)
-	d.sayChoices(choices)
+	d.note(choices)
 	d.choices.Store(&choices)
 
 	if err := d.engine.Apply(d.desired(view, choices)); err != nil {
 		d.log.Error("the dataplane keeps its former peers", "reason", err)
 	}
 	if d.guarded == nil {
-		d.trouble.say(d.log, troubleFirewall, d.firewall.Apply(d.firewallState(choices)))
+		d.trouble.say(d.log, troubleFirewall, d.firewall.Apply(d.firewallState(view.Self.Prefixes, choices)))
 	}
 	repaired, err := d.host.Apply(d.hostState(choices))
 	for _, what := range repaired {
 		d.log.Warn("another program changed what is weft's; it is put back", "what", what)
 	}
 	d.trouble.say(d.log, troubleHost, err)
+	d.routed = nil
+	if err == nil {
+		d.routed = nextHops(choices)
+	}
+	return again
 }
 
 // desired is the dataplane for a view and the ways that were chosen. A node whose own
@@ -125,7 +163,7 @@ func (d *daemon) desired(view membership.View, choices []choice) dataplane.Confi
 	for i := range choices {
 		w := &choices[i]
 		p := dataplane.Peer{
-			ID: w.id, Endpoints: w.addrs(), PodCIDRs: w.prefixes, MTU: w.mtu, RCO: w.rco, Foreign: w.static,
+			ID: w.id, Endpoints: w.addrs(), PodCIDRs: w.prefixes, MTU: w.mtu, Fragment: w.narrow(), RCO: w.rco, Foreign: w.static,
 		}
 		if w.tunnel != nil {
 			p.To, p.Tunnel = w.tunnel.To, *d.tunnel(&w.remote, w.tunnel.codec)
@@ -160,20 +198,26 @@ func (l *lookup) way(to netip.Addr) (w host.Way, err error) {
 	return w, err
 }
 
-// sayChoices logs each way that is another than before.
-func (d *daemon) sayChoices(choices []choice) {
-	before := make(map[string]*choice)
-	if last := d.choices.Load(); last != nil {
-		for i := range *last {
-			before[(*last)[i].id] = &(*last)[i]
-		}
-	}
+// note logs each way that is another than before, and remembers those that were left
+// because they fail.
+func (d *daemon) note(choices []choice) {
+	before, left := d.chosen(), make(map[path.Way]bool)
 	for i := range choices {
 		c := &choices[i]
-		if was := before[c.id]; was == nil || was.mode != c.mode || was.to != c.to || was.mtu != c.mtu {
+		was := before[c.id]
+		if was == nil || was.mode != c.mode || was.to != c.to || was.mtu != c.mtu {
 			d.log.Info("way", "node", c.name, "mode", c.mode, "to", c.to, "mtu", c.mtu, "why", c.why)
 		}
+		for _, w := range c.candidates() {
+			s := d.prober.state(w)
+			fails := s.Known && !s.Works
+			taken := was != nil && was.mode != "" && was.way() == w
+			if c.mode != "" && c.way() != w && (d.left[w] || taken && fails) {
+				left[w] = true
+			}
+		}
 	}
+	d.left = left
 }
 
 // say logs what became of each member since said, once.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -28,13 +29,14 @@ type remote struct {
 	mtu       int       // largest inner packet that it takes, bytes
 	linkMTU   int       // of its underlay link; 0 where it does not say
 	rco       bool
+	whole     bool // it owns all the blocks that it claims
 	static    bool
 }
 
 func (d *daemon) remoteOf(m *membership.Member) remote {
 	r := remote{
 		id: m.ID.String(), name: m.Name, prefixes: m.Prefixes, endpoints: m.Endpoints, modes: m.Modes,
-		vxlanPort: m.VXLANPort, vni: m.VNI, mtu: m.MTU, linkMTU: m.LinkMTU,
+		vxlanPort: m.VXLANPort, vni: m.VNI, mtu: m.MTU, linkMTU: m.LinkMTU, whole: len(m.Prefixes) == len(m.Claims),
 		rco: d.wanted.Has(offload.RCO) && slices.Contains(m.Capabilities, offload.RCO.String()),
 	}
 	if mac, err := encap.ParseMAC(m.VTEPMAC); err == nil {
@@ -48,7 +50,7 @@ func (d *daemon) staticRemote(p *config.StaticPeer) remote {
 	r := remote{
 		id: "static:" + p.Name, name: p.Name, prefixes: p.PodCIDRs, modes: []string{p.Mode},
 		endpoints: []netip.AddrPort{netip.AddrPortFrom(p.Address, cmp.Or(p.Port, d.config.DataPort))},
-		vxlanPort: p.Port, vni: p.VNI, mtu: cmp.Or(p.MTU, d.mtu), static: true,
+		vxlanPort: p.Port, vni: p.VNI, mtu: cmp.Or(p.MTU, d.mtu), whole: true, static: true,
 	}
 	if mac, err := encap.ParseMAC(p.VTEPMAC); err == nil {
 		r.mac = mac
@@ -67,8 +69,8 @@ func (d *daemon) remotes(view membership.View) (all []remote, clashes error) {
 	for i := range d.config.StaticPeers {
 		r := d.staticRemote(&d.config.StaticPeers[i])
 		if other, what := r.clash(all); other != "" {
-			clashes = fmt.Errorf("static peer %s and node %s both have %s, and the node keeps it: correct staticPeers (%s)",
-				r.name, other, what, d.config.Source("staticPeers"))
+			clashes = errors.Join(clashes, fmt.Errorf("static peer %s and node %s both have %s, and the node keeps it: correct staticPeers (%s)",
+				r.name, other, what, d.config.Source("staticPeers")))
 			continue
 		}
 		all = append(all, r)

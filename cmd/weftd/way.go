@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/weft-net/weft/cmd/internal/config"
 	"github.com/weft-net/weft/dataplane/host"
@@ -19,10 +20,14 @@ type site struct {
 	underlay  string // interface
 	mtu       int    // of pods
 	guarded   error  // why the kernel does not guard direct routes; nil where it does
+	whole     bool   // this node owns all the blocks that it claims
 
 	// closed says of codecs why this node takes none of them: what it sends by one would
 	// be answered by the same, and nothing comes in.
 	closed map[encap.Codec]error
+
+	// routed are the next hops of the direct routes that are in place, by block.
+	routed map[netip.Prefix]netip.Addr
 
 	// look says how the kernel sends to an underlay address.
 	look func(netip.Addr) (host.Way, error)
@@ -48,6 +53,7 @@ type directWay struct {
 	path.Candidate
 	via      netip.Addr
 	prefixes []netip.Prefix
+	routed   bool // its routes are in place, of this run or an earlier one
 }
 
 // waysTo finds the ways to r.
@@ -119,6 +125,9 @@ func (s *site) directs(r *remote) (all []directWay, why string) {
 		return nil, "mode is " + s.mode
 	case s.guarded != nil:
 		return nil, s.guarded.Error()
+	case !s.whole, !r.whole:
+		// The TUN's address, by which direct ways are proven, may be another node's.
+		return nil, "one of the two nodes has lost a block to another, see `weft status` there"
 	case !slices.Contains(r.modes, modeDirect):
 		return nil, "it takes no packets without encapsulation"
 	}
@@ -137,6 +146,7 @@ func (s *site) directs(r *remote) (all []directWay, why string) {
 				w.prefixes = append(w.prefixes, p)
 			}
 		}
+		w.routed = !slices.ContainsFunc(w.prefixes, func(p netip.Prefix) bool { return s.routed[p] != via })
 		all = append(all, w)
 	}
 	return all, ""
@@ -178,6 +188,9 @@ type choice struct {
 	to    netip.AddrPort // where packets go on the underlay
 	mtu   int            // largest inner packet that goes uncut, bytes
 
+	// again is when to choose again, though nothing changes by then; 0 for never.
+	again time.Duration
+
 	// What the engine sends by: of a direct peer what comes before its route is in
 	// place, and where it is none, nil.
 	tunnel *tunnelWay
@@ -191,30 +204,54 @@ func (c *choice) way() path.Way {
 	return c.tunnel.Way
 }
 
+// candidates are all ways to w.
+func (w *ways) candidates() (all []path.Way) {
+	for _, t := range w.tunnels {
+		all = append(all, t.Way)
+	}
+	for _, dw := range w.direct {
+		all = append(all, dw.Way)
+	}
+	return all
+}
+
+// returnAfter is how long a way that was left must have worked before it is taken
+// again, while another works: on a lossy one probes come through now and then.
+const returnAfter = 10 * time.Second
+
+// knowledge is what is known of ways at a time.
+type knowledge struct {
+	now   time.Time
+	state func(path.Way) path.State
+	left  map[path.Way]bool // ways that were taken once, and then failed
+}
+
+// rest is how long w has still to work before it is taken again; 0 where it may be.
+func (k *knowledge) rest(w path.Way, s path.State) time.Duration {
+	if !k.left[w] {
+		return 0
+	}
+	return max(0, returnAfter-k.now.Sub(s.Since))
+}
+
 // choose takes the first way that works: direct where that is proven, and else the
-// first tunnel that is not known to fail, since most do work; where all fail, the first.
-func (w *ways) choose(podMTU int, state func(path.Way) path.State) choice {
+// first tunnel that is not known to fail, since most do work.
+func (w *ways) choose(podMTU int, known *knowledge) choice {
 	c := choice{ways: *w, why: w.noTunnel}
-	for i := range w.tunnels {
-		t := &w.tunnels[i]
-		s := state(t.Way)
-		fails := s.Known && !s.Works
-		if c.tunnel == nil || !fails {
-			c.tunnel, c.state = t, s
-		}
-		if !fails {
-			break
+	c.takeTunnel(known)
+	direct, proven, why := w.provenDirect(podMTU, known.state)
+	if rest := w.rest(known); proven && rest > 0 && c.tunnel != nil && c.state.Works {
+		proven, why, c.again = false, "on-link, and works again, which it has yet to do for some seconds", rest
+	}
+	if !proven && w.kept(&c, known.state) {
+		proven, why = true, why+"; kept, as nothing else works"
+		if c.state.Works {
+			c.again = doubtInterval
 		}
 	}
-	if t := c.tunnel; t != nil {
-		c.mode, c.to = t.Mode, t.To
-		c.mtu = min(w.mtu, c.state.MTU-outerHeaders(t.To.Addr())-t.codec.Overhead())
-		c.why = w.tunnelWhy(t)
-	}
-	direct, proven, why := w.provenDirect(podMTU, state)
 	switch {
 	case proven:
-		c.mode, c.state, c.why = modeDirect, direct, "on-link, and a probe came through"
+		c.mode, c.state, c.why = modeDirect, direct, why
 		c.to = netip.AddrPortFrom(w.direct[0].via, 0)
 		c.mtu = min(w.mtu, podMTU)
 	case c.tunnel == nil && w.notDirect == "":
@@ -227,6 +264,36 @@ func (w *ways) choose(podMTU int, state func(path.Way) path.State) choice {
 	return c
 }
 
+// takeTunnel takes the first tunnel that is not known to fail, nor has yet to rest. Where
+// there is none it takes the first that works, and where none does, the first.
+func (c *choice) takeTunnel(known *knowledge) {
+	for i := range c.tunnels {
+		t := &c.tunnels[i]
+		s := known.state(t.Way)
+		rest := known.rest(t.Way, s)
+		fails := s.Known && !s.Works || rest > 0
+		if c.tunnel == nil || !fails || s.Works && !c.state.Works {
+			c.tunnel, c.state = t, s
+			if !fails {
+				break
+			}
+		}
+		if rest > 0 && s.Works {
+			c.again = rest
+		}
+	}
+	if t := c.tunnel; t != nil {
+		c.mode, c.to = t.Mode, t.To
+		c.mtu = min(c.ways.mtu, c.state.MTU-outerHeaders(t.To.Addr())-t.codec.Overhead())
+		c.why = c.tunnelWhy(t)
+	}
+}
+
+// narrow says that not even the least that IPv6 asks of a path gets through whole.
+func (c *choice) narrow() bool {
+	return c.tunnel != nil && c.mode != modeDirect && !c.static && c.state.Known && !c.state.Proven && c.state.MTU <= minMTU
+}
+
 // tunnelWhy says why it is t, where that is not the first choice.
 func (w *ways) tunnelWhy(t *tunnelWay) string {
 	if first := &w.tunnels[0]; first != t {
@@ -235,26 +302,54 @@ func (w *ways) tunnelWhy(t *tunnelWay) string {
 	return "the peer asks for " + t.Mode
 }
 
-// provenDirect says whether packets of every family get to w without encapsulation.
+// provenDirect says whether packets of every family get to w without encapsulation, and
+// why it is so. What is routed so already was proven, perhaps by an earlier run.
 func (w *ways) provenDirect(podMTU int, state func(path.Way) path.State) (worst path.State, ok bool, why string) {
 	if len(w.direct) == 0 {
 		return path.State{}, false, w.notDirect
 	}
+	why = "on-link, and a probe came through"
 	for i, dw := range w.direct {
 		s := state(dw.Way)
 		if i == 0 || s.RTT > worst.RTT {
 			worst = s
 		}
 		switch {
+		case !s.Known && dw.routed:
+			why = "on-link, and routed so by an earlier run of weftd"
 		case !s.Known:
 			return s, false, "on-link, no probe answered yet"
 		case !s.Works:
 			return s, false, fmt.Sprintf("on-link, but probes to %s get lost: the network between drops pods' addresses, or the peer has no direct way back", dw.To.Addr())
 		case s.MTU < podMTU:
 			return s, false, fmt.Sprintf("on-link, but packets larger than %d bytes get lost", s.MTU)
+		case !s.Proven && !dw.Mute && !dw.routed:
+			return s, false, "on-link, no probe of full size answered yet"
 		}
 	}
-	return worst, true, ""
+	return worst, true, why
+}
+
+// rest is the longest of the direct ways' rests.
+func (w *ways) rest(known *knowledge) (longest time.Duration) {
+	for _, dw := range w.direct {
+		longest = max(longest, known.rest(dw.Way, known.state(dw.Way)))
+	}
+	return longest
+}
+
+// kept says that packets go directly although no probe says so now, because they could
+// before, and the tunnel of c is no better. So it is where the peer's weftd has ended, while
+// its kernel goes on forwarding: the probes of all ways are then missed at about the same time.
+func (w *ways) kept(c *choice, state func(path.Way) path.State) bool {
+	routed := true
+	for _, dw := range w.direct {
+		if !dw.routed && !state(dw.Way).Proven {
+			return false
+		}
+		routed = routed && dw.routed
+	}
+	return len(w.direct) > 0 && (c.tunnel == nil || c.state.Known && !c.state.Works || routed && c.state.Missed)
 }
 
 // outerHeaders is what the underlay adds in front of a codec's own header: IP without

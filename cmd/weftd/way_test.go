@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/weft-net/weft/cmd/internal/config"
 	"github.com/weft-net/weft/dataplane/host"
@@ -27,7 +28,7 @@ func blocks(list ...string) (all []netip.Prefix) {
 // behind a gateway, except that 198.51.100.66 is routed into the TUN.
 func testSite(mode string) *site {
 	return &site{
-		mode: mode, addresses: []netip.Addr{addr("198.51.100.1"), addr("2001:db8::1")}, tun: "weft0", underlay: "eth0", mtu: 1430,
+		mode: mode, addresses: []netip.Addr{addr("198.51.100.1"), addr("2001:db8::1")}, tun: "weft0", underlay: "eth0", mtu: 1430, whole: true,
 		look: func(to netip.Addr) (host.Way, error) {
 			switch {
 			case to == addr("198.51.100.66"):
@@ -44,7 +45,7 @@ func testSite(mode string) *site {
 func testRemote(prefixes []netip.Prefix, endpoints ...string) remote {
 	r := remote{
 		id: "b", name: "b", prefixes: prefixes, modes: []string{"direct", "vxlan", "udp"},
-		vxlanPort: 4789, vni: 7, mac: encap.MAC{2}, mtu: 1430, linkMTU: 9000,
+		vxlanPort: 4789, vni: 7, mac: encap.MAC{2}, mtu: 1430, linkMTU: 9000, whole: true,
 	}
 	for _, e := range endpoints {
 		r.endpoints = append(r.endpoints, netip.AddrPortFrom(addr(e), 8285))
@@ -103,6 +104,7 @@ func TestChoice(t *testing.T) {
 	fails := path.State{Known: true, MTU: 1500}
 	unknown := path.State{MTU: 1500}
 	narrow := path.State{Known: true, Works: true, MTU: 1400, Proven: true}
+	small := path.State{Known: true, Works: true, MTU: 1500}
 	r := testRemote(blocks("10.244.2.0/24"), "198.51.100.2", "2001:db8::2")
 	for _, c := range []struct {
 		name   string
@@ -118,11 +120,12 @@ func TestChoice(t *testing.T) {
 		{"direct is too narrow", map[string]path.State{"direct": narrow, "vxlan 198.51.100.2": narrow}, "vxlan", "198.51.100.2:4789", 1400 - 50},
 		{"IPv4 fails", map[string]path.State{"vxlan 198.51.100.2": fails, "vxlan 2001:db8::2": works}, "vxlan", "[2001:db8::2]:4789", 1430},
 		{"VXLAN is blocked", map[string]path.State{"vxlan 198.51.100.2": fails, "vxlan 2001:db8::2": fails, "udp 198.51.100.2": works}, "udp", "198.51.100.2:8285", 1430},
+		{"only a small probe came through", map[string]path.State{"direct": small, "vxlan 198.51.100.2": works}, "vxlan", "198.51.100.2:4789", 1430},
 		{"all fails", map[string]path.State{"direct": fails, "vxlan 198.51.100.2": fails, "vxlan 2001:db8::2": fails, "udp 198.51.100.2": fails, "udp 2001:db8::2": fails},
 			"vxlan", "198.51.100.2:4789", 1430},
 	} {
 		w := testSite(config.ModeAuto).waysTo(r)
-		got := w.choose(1430, func(x path.Way) path.State {
+		got := w.choose(1430, knows(func(x path.Way) path.State {
 			key := x.Mode
 			if key != modeDirect {
 				key += " " + x.To.Addr().String()
@@ -131,10 +134,111 @@ func TestChoice(t *testing.T) {
 				return s
 			}
 			return unknown
-		})
+		}))
 		if got.mode != c.mode || got.to != netip.MustParseAddrPort(c.to) || got.mtu != c.mtu || got.why == "" || got.tunnel == nil {
 			t.Errorf("%s: %s to %s with %d bytes (%s); want %s to %s with %d", c.name, got.mode, got.to, got.mtu, got.why, c.mode, c.to, c.mtu)
 		}
+	}
+}
+
+// What is routed directly stays so until probes have said that it does not work, and that
+// the tunnel does.
+func TestRoutedPeer(t *testing.T) {
+	unknown := path.State{MTU: 1500}
+	works := path.State{Known: true, Works: true, MTU: 1500, Proven: true}
+	missed := path.State{Known: true, Works: true, Missed: true, MTU: 1500, Proven: true}
+	fails := path.State{Known: true, Missed: true, MTU: 1500}
+	r := testRemote(blocks("10.244.2.0/24"), "198.51.100.2")
+	r.modes = []string{"direct", "udp"}
+	for _, c := range []struct {
+		name        string
+		direct, udp path.State
+		mode        string
+		doubt       bool
+	}{
+		{"nothing known", unknown, unknown, "direct", false},
+		{"the tunnel was answered first", unknown, works, "direct", false},
+		{"only a small probe came through", path.State{Known: true, Works: true, MTU: 1500}, works, "direct", false},
+		{"it is too narrow", path.State{Known: true, Works: true, MTU: 1400}, works, "udp", false},
+		{"pods' addresses are dropped", fails, works, "udp", false},
+		{"the tunnel was not asked yet", fails, missed, "direct", true},
+		{"all fails", fails, fails, "direct", false},
+	} {
+		here := testSite(config.ModeAuto)
+		here.routed = map[netip.Prefix]netip.Addr{netip.MustParsePrefix("10.244.2.0/24"): addr("198.51.100.2")}
+		state := func(x path.Way) path.State {
+			if x.Mode == modeDirect {
+				return c.direct
+			}
+			return c.udp
+		}
+		w := here.waysTo(r)
+		got := w.choose(1430, knows(state))
+		if got.mode != c.mode || (got.again > 0) != c.doubt {
+			t.Errorf("%s: %s, again after %s (%s); want %s, %t", c.name, got.mode, got.again, got.why, c.mode, c.doubt)
+		}
+		if left := len(nextHops([]choice{got})) == 1; left != (c.mode == modeDirect) {
+			t.Errorf("%s: by %s, its block is routed directly: %t", c.name, got.mode, left)
+		}
+		here.routed[netip.MustParsePrefix("10.244.2.0/24")] = addr("198.51.100.3")
+		w = here.waysTo(r)
+		if got := w.choose(1430, knows(state)); got.mode != "udp" {
+			t.Errorf("%s, routed to where the peer was before: %s (%s)", c.name, got.mode, got.why)
+		}
+	}
+}
+
+func knows(state func(path.Way) path.State) *knowledge {
+	return &knowledge{now: time.Unix(1000, 0), state: state}
+}
+
+// A way that failed is taken again once it has worked for a while, or at once where no
+// other works.
+func TestWayThatComesBack(t *testing.T) {
+	r := testRemote(blocks("10.244.2.0/24"), "198.51.100.2")
+	w := testSite(config.ModeAuto).waysTo(r)
+	direct, vxlan := w.direct[0].Way, w.tunnels[0].Way
+	for _, c := range []struct {
+		left    path.Way
+		worked  time.Duration
+		others  bool // whether the other ways work
+		mode    string
+		waiting bool
+	}{
+		{direct, time.Second, true, "vxlan", true},
+		{direct, returnAfter, true, "direct", false},
+		{direct, time.Second, false, "direct", false},
+		{vxlan, time.Second, true, "udp", true},
+		{vxlan, returnAfter, true, "vxlan", false},
+		{vxlan, time.Second, false, "vxlan", true},
+	} {
+		known := knows(nil)
+		known.left = map[path.Way]bool{c.left: true}
+		known.state = func(x path.Way) path.State {
+			s := path.State{Known: true, Works: true, Since: known.now.Add(-c.worked), MTU: 1500, Proven: true}
+			if c.left != direct && x == direct { // so that it is about the tunnels
+				return path.State{Known: true}
+			}
+			s.Works = x == c.left || c.others
+			return s
+		}
+		if got := w.choose(1430, known); got.mode != c.mode || (got.again > 0) != c.waiting {
+			t.Errorf("%s worked for %s, the others work: %t: by %s, again after %s (%s)", c.left.Mode, c.worked, c.others, got.mode, got.again, got.why)
+		}
+	}
+}
+
+// Where a block was lost, the TUN's address may be another node's, and nothing goes directly.
+func TestLostBlock(t *testing.T) {
+	r := testRemote(blocks("10.244.2.0/24"), "198.51.100.2")
+	r.whole = false
+	if w := testSite(config.ModeAuto).waysTo(r); len(w.direct) != 0 || len(w.tunnels) == 0 {
+		t.Errorf("to a peer that has lost a block: %d direct ways, %d tunnels", len(w.direct), len(w.tunnels))
+	}
+	here := testSite(config.ModeAuto)
+	here.whole = false
+	if w := here.waysTo(testRemote(blocks("10.244.2.0/24"), "198.51.100.2")); len(w.direct) != 0 || len(w.tunnels) == 0 {
+		t.Errorf("from a node that has lost a block: %d direct ways, %d tunnels", len(w.direct), len(w.tunnels))
 	}
 }
 
@@ -142,7 +246,7 @@ func TestChoice(t *testing.T) {
 func TestNoWay(t *testing.T) {
 	r := testRemote(blocks("10.244.2.0/24"), "203.0.113.2")
 	w := testSite(config.ModeDirect).waysTo(r)
-	c := w.choose(1430, func(path.Way) path.State { return path.State{} })
+	c := w.choose(1430, knows(func(path.Way) path.State { return path.State{} }))
 	if c.mode != "" || c.tunnel != nil || c.why != "not on-link, and mode is direct, and nothing is encapsulated" {
 		t.Errorf("%q: %s", c.mode, c.why)
 	}
@@ -191,7 +295,7 @@ func TestDirectPeerIsRouted(t *testing.T) {
 	here := testSite(config.ModeAuto)
 	w := here.waysTo(testRemote(blocks("10.244.2.0/24"), "198.51.100.2"))
 	for _, proven := range []bool{false, true} {
-		c := w.choose(1430, func(x path.Way) path.State { return path.State{Known: true, Works: proven, MTU: 1500} })
+		c := w.choose(1430, knows(func(x path.Way) path.State { return path.State{Known: true, Works: proven, MTU: 1500, Proven: proven} }))
 		view := membership.View{Self: testMember("n1", "198.51.100.1:8285", membership.StateUp, d.config.PodCIDRs...)}
 		got := d.desired(view, []choice{c})
 		p := got.Peers[0]

@@ -12,9 +12,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ListenProbe opens a UDP socket on an address of the TUN whose packets go by ProbeTable alone, and are never
-// fragmented: what it receives an answer to got to the peer without encapsulation and whole. The caller closes it.
-func ListenProbe(addr netip.AddrPort) (*net.UDPConn, error) {
+// ListenProbe opens a UDP socket on an address of the TUN whose packets go by ProbeTable, leave and arrive by the
+// underlay device alone, and are never fragmented: what it receives came without encapsulation and whole. The caller
+// closes it.
+func ListenProbe(device string, addr netip.AddrPort) (*net.UDPConn, error) {
 	options := [][3]int{
 		{unix.SOL_SOCKET, unix.SO_MARK, ProbeMark},
 		{unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE},
@@ -30,6 +31,7 @@ func ListenProbe(addr netip.AddrPort) (*net.UDPConn, error) {
 			for _, o := range options {
 				errs = append(errs, os.NewSyscallError("setsockopt", unix.SetsockoptInt(int(fd), o[0], o[1], o[2])))
 			}
+			errs = append(errs, os.NewSyscallError("setsockopt SO_BINDTODEVICE", unix.BindToDevice(int(fd), device)))
 		})
 		return errors.Join(append(errs, err)...)
 	}}

@@ -2,14 +2,17 @@ package path
 
 // What tests of the whole need to know of the parts.
 const (
-	SmallSize  = smallSize
-	MaxSweep   = maxSweep
-	SmallRate  = smallRate
-	SmallBurst = smallBurst
-	LargeRate  = largeRate
-	LargeBurst = largeBurst
-	PeerBurst  = peerBurst
-	AnyBurst   = answerBurst
+	SmallSize    = smallSize
+	MaxSweep     = maxSweep
+	SmallRate    = smallRate
+	SmallBurst   = smallBurst
+	LargeRate    = largeRate
+	LargeBurst   = largeBurst
+	PeerBurst    = peerBurst
+	AnyBurst     = answerBurst
+	MessageBurst = messageBurst
+	MessageRate  = messageRate
+	BusyShare    = busyShare
 )
 
 // Seal makes the answer to p that says size, as one who has the key can.

@@ -65,9 +65,10 @@ func (t *Tracker) Tick(now time.Time, busy func(Way) bool) []Probe {
 	return probes
 }
 
-// sweep learns which ways are busy.
+// sweep learns which ways are busy, and how many.
 func (t *Tracker) sweep(now time.Time, busy func(Way) bool) {
 	t.sweepAt = now.Add(sweepInterval)
+	t.busy, t.idle = 0, 0
 	for _, p := range t.roster {
 		for _, w := range p.ways {
 			if b := busy(w.Way); b != w.busy {
@@ -75,21 +76,32 @@ func (t *Tracker) sweep(now time.Time, busy func(Way) bool) {
 				t.paceLive(w, now)
 				t.paceSizes(w, now)
 			}
+			switch {
+			case w.Mute:
+			case w.busy:
+				t.busy++
+			default:
+				t.idle++
+			}
 		}
 	}
 }
 
-// lane serves ways in the order in which they are due, within a limit, those of
-// busy ones first.
+// lane serves ways in the order in which they are due, within a limit: those in haste
+// first, then busy ones, then the rest.
+//
+// Haste starves nobody for long, since it begins with a routine probe that is missed,
+// and ends after three retries and a probe of each other way to that peer: where all
+// die at once, a quarter of what is sent remains routine.
 type lane struct {
-	idle, busy queue
-	limit      *rate.Limiter
-	ready      time.Time // when the limit allows what it refused last
-	turn       int
+	haste, busy, idle queue
+	limit             *rate.Limiter
+	ready             time.Time // when the limit allows what it refused last
+	served            int
 }
 
-// idleTurn is how often the idle come first: where the busy ones alone exceed the
-// limit, the others have a fifth of it.
+// idleTurn is how often the idle come first: where the others alone exceed the
+// limit, they have a fifth of it.
 const idleTurn = 5
 
 // timer says when a way's turn in a lane is. It is in one queue or in none.
@@ -102,11 +114,19 @@ type timer struct {
 
 // set gives the way of tm its turn at at, instead of the one it had.
 func (l *lane) set(tm *timer, at time.Time) {
-	l.stop(tm)
-	tm.at, tm.in = at, &l.idle
 	if tm.way.busy {
-		tm.in = &l.busy
+		l.push(tm, at, &l.busy)
+	} else {
+		l.push(tm, at, &l.idle)
 	}
+}
+
+// hasten is set, with precedence over those that were set.
+func (l *lane) hasten(tm *timer, at time.Time) { l.push(tm, at, &l.haste) }
+
+func (l *lane) push(tm *timer, at time.Time, in *queue) {
+	l.stop(tm)
+	tm.at, tm.in = at, in
 	heap.Push(tm.in, tm)
 }
 
@@ -123,14 +143,13 @@ func (l *lane) due(now time.Time) *way {
 	if now.Before(l.ready) {
 		return nil
 	}
-	l.turn++
-	first, second := &l.busy, &l.idle
-	if l.turn%idleTurn == 0 {
-		first, second = second, first
+	order := [...]queue{l.haste, l.busy, l.idle}
+	if l.served%idleTurn == 0 {
+		order = [...]queue{l.idle, l.haste, l.busy}
 	}
-	for _, q := range []*queue{first, second} {
-		if len(*q) > 0 && !now.Before((*q)[0].at) {
-			return (*q)[0].way
+	for _, q := range order {
+		if len(q) > 0 && !now.Before(q[0].at) {
+			return q[0].way
 		}
 	}
 	return nil
@@ -140,6 +159,7 @@ func (l *lane) due(now time.Time) *way {
 // they may.
 func (l *lane) take(now time.Time, n int) bool {
 	if l.limit.AllowN(now, n) {
+		l.served++
 		return true
 	}
 	missing := float64(n) - l.limit.TokensAt(now)
@@ -150,7 +170,7 @@ func (l *lane) take(now time.Time, n int) bool {
 
 // when returns the time of the next turn, if there is one.
 func (l *lane) when() (at time.Time, ok bool) {
-	for _, q := range []queue{l.idle, l.busy} {
+	for _, q := range [...]queue{l.haste, l.busy, l.idle} {
 		if len(q) > 0 && (!ok || q[0].at.Before(at)) {
 			at, ok = q[0].at, true
 		}

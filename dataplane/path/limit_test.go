@@ -146,6 +146,60 @@ func TestIdleWaysAreNotStarved(t *testing.T) {
 	}
 }
 
+// Retries wait for no routine probe: in a crowd of busy ways a dead one is known as soon
+// as the stretched interval allows.
+func TestDeadWayAmongManyBusyOnes(t *testing.T) {
+	for _, busy := range []int{400, 2000, 5000} {
+		w := crowd(t, busy+50)
+		a := w.nodes["a"]
+		for i := range busy {
+			a.busy[fmt.Sprintf("peer%05d", i)] = true
+		}
+		interval := max(time.Second, time.Duration(busy)*time.Second/path.BusyShare)
+		w.drive(2*interval + 10*time.Second)
+		small, _ := split(a.sent)
+		within(t, "for liveness", small, path.SmallRate+path.LargeRate/10, path.SmallBurst)
+		for i := range 10 {
+			delete(w.nodes, fmt.Sprintf("peer%05d", i*busy/10))
+		}
+		w.drive(interval + 2*time.Second)
+		for i := range busy + 50 {
+			if s := a.State(to(fmt.Sprintf("peer%05d", i))); s.Works == (i < busy && i%(busy/10) == 0) {
+				t.Errorf("peer %d of %d busy ones: %+v", i, busy, s)
+			}
+		}
+	}
+}
+
+// Where half of the busy ways die at once, all the others still have their turn.
+func TestMassDeathStarvesNobody(t *testing.T) {
+	const busy, idle = 1000, 100
+	w := crowd(t, busy+idle)
+	a := w.nodes["a"]
+	for i := range busy {
+		a.busy[fmt.Sprintf("peer%05d", i)] = true
+	}
+	w.drive(20 * time.Second)
+	for i := range busy / 2 {
+		delete(w.nodes, fmt.Sprintf("peer%05d", 2*i))
+	}
+	a.sent = nil
+	const interval = busy*time.Second/path.BusyShare + busy/2*time.Second/125
+	w.drive(interval + 2*time.Second)
+	asked := map[string]bool{}
+	for _, s := range a.sent {
+		if s.size == path.SmallSize {
+			asked[s.way.Peer] = true
+		}
+	}
+	for i := range busy + idle {
+		id := fmt.Sprintf("peer%05d", i)
+		if s := a.State(to(id)); s.Works == (i < busy && i%2 == 0) || i < busy && !asked[id] {
+			t.Errorf("%s: asked: %t; %+v", id, asked[id], s)
+		}
+	}
+}
+
 func TestAnswersAreLimited(t *testing.T) {
 	w := crowd(t, 1)
 	b := path.New("b", path.Key([]byte("secret")), w.now)
@@ -153,7 +207,7 @@ func TestAnswersAreLimited(t *testing.T) {
 	a := w.nodes["a"]
 	a.Set([]path.Candidate{{Way: to("b"), Ceiling: 1500}}, w.now)
 	answered, limited := 0, 0
-	for range 10_000 {
+	for range path.MessageBurst {
 		p, _, _ := a.Ping(to("b"), w.now)
 		switch _, err := b.Receive("a", p.Message, p.Size, w.now); {
 		case err == nil:

@@ -117,6 +117,40 @@ func TestLossDoesNotKillAWay(t *testing.T) {
 	t.Logf("in 10,000 s: dead %d times, for %v", deaths, dead)
 }
 
+// Since is when Works changed, to the call, and nothing else moves it: not a verdict
+// that changes nothing, not a miss, not another answer.
+func TestSince(t *testing.T) {
+	changes := 0
+	for seed := range uint64(20) {
+		w := pair(t, seed, link{mtu: 0, delay: time.Duration(seed) * time.Millisecond}, 1500)
+		a := w.nodes["a"]
+		a.busy["b"] = seed%2 == 0
+		works, since := false, w.now
+		check := func() bool {
+			s := a.State(to("b"))
+			if s.Works != works {
+				works, since = s.Works, w.now
+				changes++
+			}
+			if s.Since != since {
+				t.Fatalf("seed %d: Works is %t since %v: %+v", seed, works, since, s)
+			}
+			return false
+		}
+		w.runUntil(5*time.Second, check)
+		if s := a.State(to("b")); !s.Known || s.Works {
+			t.Fatalf("seed %d: %+v", seed, s)
+		}
+		w.links["udp"].mtu, w.links["udp"].loss = 1500, 0.5
+		w.runUntil(5*time.Minute, check)
+		a.Set([]path.Candidate{{Way: to("b"), Ceiling: 1400}}, w.now)
+		w.runUntil(time.Minute, check)
+	}
+	if changes < 200 {
+		t.Errorf("%d changes", changes)
+	}
+}
+
 func TestMuteWay(t *testing.T) {
 	w := newWorld(t, 1, "a")
 	a := w.nodes["a"]
@@ -189,5 +223,30 @@ func TestSeveralWaysToAPeer(t *testing.T) {
 	}
 	if n := w.nodes["b"].refused; len(n) > 0 {
 		t.Errorf("refused: %v", n)
+	}
+}
+
+// When a way is found not to work, it is known whether the others to its peer, which
+// are seldom asked, still did a moment ago.
+func TestOtherWaysAreAsked(t *testing.T) {
+	direct := path.Way{Peer: "b", Mode: "direct", To: to("b").To}
+	for seed := range uint64(100) {
+		w := newWorld(t, seed, "a", "b")
+		tunnel := &link{mtu: 1500, delay: time.Duration(seed) * time.Millisecond}
+		w.links["udp"], w.links["direct"] = tunnel, &link{mtu: 1500, delay: tunnel.delay}
+		a, b := w.nodes["a"], w.nodes["b"]
+		a.Set([]path.Candidate{{Way: to("b"), Ceiling: 1500}, {Way: direct, Ceiling: 1500}}, w.now)
+		b.Set([]path.Candidate{{Way: to("a"), Ceiling: 1500}}, w.now)
+		a.only = direct
+		w.run(20*time.Second + time.Duration(seed)*50*time.Millisecond)
+		w.links["direct"].mtu = 0
+		dead := seed%2 == 0
+		if dead {
+			tunnel.mtu = 0
+		}
+		w.runUntil(4*time.Second, func() bool { return !a.State(direct).Works })
+		if s := a.State(to("b")); a.State(direct).Works || s.Missed != dead || !s.Works && !dead {
+			t.Errorf("seed %d: the tunnel is dead: %t; direct %+v, tunnel %+v", seed, dead, a.State(direct), s)
+		}
 	}
 }

@@ -42,6 +42,7 @@ var (
 	ErrMalformed = errors.New("not a probe message of a version known here")
 	ErrForeign   = errors.New("probe message of a node that no way leads to")
 	ErrForged    = errors.New("probe message with a wrong authentication code: made with another key, or for another node")
+	ErrFlood     = errors.New("more probe messages from the address of a node than are looked at")
 	ErrResized   = errors.New("probe request came in another size than it left")
 	ErrLimited   = errors.New("more probe requests than are answered")
 	ErrStale     = errors.New("answer to no probe under way: replayed, or late")

@@ -61,9 +61,15 @@ type Probe struct {
 // State is what is known of a way. The zero State is that of a way that is none
 // of the candidates.
 type State struct {
-	Known bool          // there was an answer, or time enough for one
-	Works bool          // answers come; false where not Known
-	Since time.Time     // when Works took its value
+	Known  bool // there was an answer, or time enough for one
+	Works  bool // answers come; false where not Known
+	Missed bool // the last small probe had no answer in time
+	// Since is when Works took its value: the now of the call of Tick or Receive that
+	// changed it, or of Set for a way that is new. The first verdict that a way does
+	// not work is no change. One answer makes a dead way work, so who does not want to
+	// go to and fro on a lossy one waits until it has worked for a while, and looks
+	// again by then: Changed does not tell that time has passed.
+	Since time.Time
 	RTT   time.Duration // smoothed (RFC 6298 section 2), 0 where none is known
 	Loss  float64       // part of the last 32 small probes that had no answer, 0 to 1
 	// MTU is the size in bytes of the largest outer IP packet that is known or
@@ -82,6 +88,8 @@ type Tracker struct {
 	peers   map[string]*peer
 	roster  []*peer // in the order of the candidates
 	sweepAt time.Time
+	busy    int // ways, at the last sweep
+	idle    int // the others, without mute ones
 
 	small, large lane              // liveness and sizes
 	flights      map[uint64]flight // probes under way, by nonce
@@ -95,9 +103,10 @@ type Tracker struct {
 
 // peer is a node that at least one candidate leads to.
 type peer struct {
-	id      string
-	ways    []*way
-	answers *rate.Limiter
+	id       string
+	ways     []*way
+	messages *rate.Limiter // that are looked at
+	answers  *rate.Limiter
 }
 
 // way is what is known of a candidate, and when something is to be done for it.
@@ -184,7 +193,11 @@ func (t *Tracker) enlist(w *way, before *peer) {
 	p := t.peers[w.Peer]
 	if p == nil {
 		if p = before; p == nil {
-			p = &peer{id: w.Peer, answers: rate.NewLimiter(peerRate, peerBurst)}
+			p = &peer{
+				id:       w.Peer,
+				messages: rate.NewLimiter(messageRate, messageBurst),
+				answers:  rate.NewLimiter(peerRate, peerBurst),
+			}
 		}
 		p.ways = nil
 		t.peers[w.Peer] = p
@@ -218,7 +231,7 @@ func (t *Tracker) State(w Way) State {
 	if k == nil {
 		return State{}
 	}
-	s := State{Known: k.known, Works: k.works, Since: k.since, RTT: k.srtt, MTU: k.mtu, Proven: k.proven}
+	s := State{Known: k.known, Works: k.works, Missed: k.misses > 0, Since: k.since, RTT: k.srtt, MTU: k.mtu, Proven: k.proven}
 	if n := min(k.asks, lossWindow); n > 0 {
 		s.Loss = float64(bits.OnesCount32(k.lost)) / float64(n)
 	}

@@ -2,6 +2,11 @@ package path
 
 import "time"
 
+// What is looked at, a second: as much as a peer's limits allow it to ask, and as this
+// node's own allow it to answer. So a flood of messages that are forged in its name
+// costs 2000 HMACs, of 1 us each. While it lasts, the peer's own messages are lost in it.
+const messageRate, messageBurst = 2 * (largeRate + smallRate), 2 * peerBurst
+
 // What is answered, a second. A peer that searches several ways at once sends all
 // that its own limits allow to this node. All peers together may cost a hundredth
 // of a CPU: 5000 answers of two HMACs, of 1 us each.
@@ -61,6 +66,9 @@ func (t *Tracker) Receive(peer string, message []byte, size int, now time.Time) 
 	p := t.peers[peer]
 	if p == nil {
 		return nil, ErrForeign
+	}
+	if !p.messages.AllowN(now, 1) {
+		return nil, ErrFlood
 	}
 	if !t.authentic(message, peer, t.self) {
 		return nil, ErrForged

@@ -110,6 +110,47 @@ func TestReceiveRefuses(t *testing.T) {
 	}
 }
 
+// A flood in a peer's name is looked at within a limit, requests and answers together,
+// and leaves the other peers alone.
+func TestFloodIsNotLookedAt(t *testing.T) {
+	w, probe, answer := exchange(t)
+	b := w.nodes["b"]
+	now := w.now.Add(time.Second)
+	forged := [][]byte{bytes.Clone(probe.Message), bytes.Clone(answer)}
+	looked := func(messages int) (n int) {
+		for i := range messages {
+			m := forged[i%2]
+			m[path.MessageLen-1] ^= byte(i/2%255 + 1)
+			switch _, err := b.Receive("a", m, probe.Size, now); {
+			case errors.Is(err, path.ErrForged):
+				n++
+			case !errors.Is(err, path.ErrFlood):
+				t.Fatal(err)
+			}
+			m[path.MessageLen-1] ^= byte(i/2%255 + 1)
+		}
+		return n
+	}
+	if n := looked(10_000); n != path.MessageBurst {
+		t.Errorf("looked at %d at once", n)
+	}
+	if _, err := b.Receive("c", forged[0], probe.Size, now); !errors.Is(err, path.ErrForged) {
+		t.Errorf("of another: %v", err)
+	}
+	n := 0
+	for range 1000 {
+		now = now.Add(time.Millisecond)
+		n += looked(20)
+	}
+	if n > path.MessageRate || n < path.MessageRate*99/100 {
+		t.Errorf("looked at %d in a second", n)
+	}
+	now = now.Add(time.Second)
+	if _, err := b.Receive("a", probe.Message, probe.Size, now); err != nil {
+		t.Errorf("after the flood: %v", err)
+	}
+}
+
 func TestLateAnswerIsStale(t *testing.T) {
 	w, _, answer := exchange(t)
 	if _, err := w.nodes["a"].Receive("b", answer, 60, w.now.Add(time.Minute)); !errors.Is(err, path.ErrStale) {

@@ -26,6 +26,7 @@ type node struct {
 	*path.Tracker
 	id      string
 	busy    map[string]bool
+	only    path.Way // is busy, where it is set
 	sent    []sent
 	changes int
 	refused map[error]int
@@ -139,7 +140,7 @@ func (w *world) deliver() {
 func (w *world) tick() {
 	for _, id := range slices.Sorted(maps.Keys(w.nodes)) {
 		n := w.nodes[id]
-		for _, p := range n.Tick(w.now, func(w path.Way) bool { return n.busy[w.Peer] }) {
+		for _, p := range n.Tick(w.now, func(w path.Way) bool { return n.busy[w.Peer] || w == n.only }) {
 			n.sent = append(n.sent, sent{w.now, p.Way, p.Size})
 			if local := w.links[p.Way.Mode].local; local > 0 && p.Size > local {
 				n.Unsent(p, w.now)
