@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/weft-net/weft/cmd/internal/control"
@@ -222,7 +223,15 @@ func (d *daemon) Leave(ctx context.Context) error {
 	d.log.Info("this node departs", "heard", err == nil)
 	d.leave(errLeft)
 	if err != nil {
-		return fmt.Errorf("this node has left, and weftd ends, but the others keep %v reserved for it until it is started again and leaves in their reach: %w", d.config.PodCIDRs, err)
+		return fmt.Errorf("this node has left, and weftd ends, but the others keep %s reserved for it until it is started again and leaves in their reach: %w", joined(d.config.PodCIDRs), err)
 	}
 	return nil
+}
+
+func joined(prefixes []netip.Prefix) string {
+	texts := make([]string, len(prefixes))
+	for i, p := range prefixes {
+		texts[i] = p.String()
+	}
+	return strings.Join(texts, ", ")
 }

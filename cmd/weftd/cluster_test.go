@@ -72,11 +72,16 @@ func newCluster(t *testing.T, count int) *cluster {
 
 func (c *cluster) add(number int) *member {
 	c.t.Helper()
-	name := fmt.Sprintf("n%d", number)
-	node, err := c.Node(name)
+	node, err := c.Node(fmt.Sprintf("n%d", number))
 	if err != nil {
 		c.t.Fatal(err)
 	}
+	return c.addMember(node, number)
+}
+
+func (c *cluster) addMember(node *topo.Node, number int) *member {
+	c.t.Helper()
+	name := node.String()
 	socket := filepath.Join(c.Dir(), name+".sock")
 	m := &member{Node: node, c: c, number: number, client: control.NewClient(socket), config: filepath.Join(c.Dir(), name+".yaml"), socket: socket}
 	c.t.Cleanup(m.client.Close)
@@ -187,15 +192,19 @@ func (c *cluster) within(limit time.Duration, what string, ready func(context.Co
 	defer cancel()
 	look := time.NewTicker(50 * time.Millisecond)
 	defer look.Stop()
+	var last error // not the one that says that time is up
 	for {
 		err := ready(ctx)
 		if err == nil {
 			return
 		}
+		if ctx.Err() == nil || last == nil {
+			last = err
+		}
 		select {
 		case <-look.C:
 		case <-ctx.Done():
-			c.t.Fatalf("waited %s for %s: %v", limit, what, err)
+			c.t.Fatalf("waited %s for %s: %v", limit, what, last)
 		}
 	}
 }

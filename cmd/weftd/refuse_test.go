@@ -86,7 +86,7 @@ func TestRefusals(t *testing.T) {
 		{"gossip port in use", nil, []string{"--gossip-port", "9002"}, []string{"9002", "in use", "gossipPort"}},
 		{"device name in use", nil, []string{"--tun", "taken0"}, []string{"taken0", "exists", "tun"}},
 		{"no such interface", nil, []string{"--underlay", "eht0"}, []string{"eht0", "eth0"}},
-		{"MTU too large", nil, []string{"--mtu", "1461"}, []string{"1461", "--mtu", "1460"}},
+		{"MTU too large", nil, []string{"--mtu", "1451"}, []string{"1451", "--mtu", "1450"}},
 		{"no key file", nil, []string{"--gossip-key-file", "/nonexistent/key"}, []string{"/nonexistent/key", "weft keygen"}},
 		{"key file open to all", nil, []string{"--gossip-key-file", openKey}, []string{openKey, "chmod 600"}},
 		{"state directory in use", nil, []string{"--state-dir", filepath.Join(c.Dir(), "n1.state")}, []string{"n1.state", "another weftd"}},
@@ -128,12 +128,16 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// leftNothing checks that weftd's routes and device are gone from m.
+// leftNothing checks that weftd's routes, rules, firewall table and device are gone from m.
 func (m *member) leftNothing() {
 	m.c.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	for _, args := range [][]string{{"ip", "route", "show", "table", "all", "proto", "119"}, {"ip", "-o", "link", "show", "type", "tun"}} {
+	for _, args := range [][]string{
+		{"ip", "route", "show", "table", "all", "proto", "119"}, {"ip", "-6", "route", "show", "table", "all", "proto", "119"},
+		{"ip", "rule", "show", "priority", "119"}, {"ip", "-6", "rule", "show", "priority", "119"},
+		{"nft", "list tables inet"}, {"ip", "-o", "link", "show", "type", "tun"},
+	} {
 		out, err := m.Run(ctx, args...)
 		if err != nil {
 			m.c.t.Error(err)

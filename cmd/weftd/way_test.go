@@ -197,7 +197,7 @@ func knows(state func(path.Way) path.State) *knowledge {
 func TestWayThatComesBack(t *testing.T) {
 	r := testRemote(blocks("10.244.2.0/24"), "198.51.100.2")
 	w := testSite(config.ModeAuto).waysTo(r)
-	direct, vxlan := w.direct[0].Way, w.tunnels[0].Way
+	direct, vxlan, udp := w.direct[0].Way, w.tunnels[0].Way, w.tunnels[1].Way
 	for _, c := range []struct {
 		left    path.Way
 		worked  time.Duration
@@ -211,6 +211,7 @@ func TestWayThatComesBack(t *testing.T) {
 		{vxlan, time.Second, true, "udp", true},
 		{vxlan, returnAfter, true, "vxlan", false},
 		{vxlan, time.Second, false, "vxlan", true},
+		{udp, time.Second, false, "udp", true},
 	} {
 		known := knows(nil)
 		known.left = map[path.Way]bool{c.left: true}

@@ -68,16 +68,19 @@ func listen(addr netip.AddrPort) (*transport, error) {
 }
 
 func open(addr netip.AddrPort) (*transport, error) {
-	tcp, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(addr))
+	config := net.ListenConfig{Control: narrow}
+	l, err := config.Listen(context.Background(), "tcp", addr.String())
 	if err != nil {
 		return nil, err
 	}
+	tcp := l.(*net.TCPListener)
 	bound := tcp.Addr().(*net.TCPAddr).AddrPort()
 	bound = netip.AddrPortFrom(bound.Addr().Unmap(), bound.Port())
-	udp, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(bound))
+	p, err := config.ListenPacket(context.Background(), "udp", bound.String())
 	if err != nil {
 		return nil, errors.Join(err, tcp.Close())
 	}
+	udp := p.(*net.UDPConn)
 	// Best effort: the kernel caps it at net.core.rmem_max without an error.
 	_ = udp.SetReadBuffer(recvBuffer)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -198,7 +201,7 @@ func (t *transport) WriteToAddress(b []byte, a memberlist.Address) (time.Time, e
 // DialTimeout opens a stream from the advertised address, which is the one that
 // firewalls know. Shutdown interrupts it.
 func (t *transport) DialTimeout(addr string, timeout time.Duration) (net.Conn, error) {
-	d := net.Dialer{Timeout: timeout, LocalAddr: &net.TCPAddr{IP: t.addr.Addr().AsSlice()}}
+	d := net.Dialer{Timeout: timeout, LocalAddr: &net.TCPAddr{IP: t.addr.Addr().AsSlice()}, Control: narrow}
 	conn, err := d.DialContext(t.ctx, "tcp", addr)
 	if err != nil {
 		return nil, err
