@@ -32,6 +32,10 @@ func TestChecksumsOnTheUnderlay(t *testing.T) {
 		inside := tcp.next(100, 0x10) // of a tunnel of the pods' own
 		inside.CsumStart += 32
 		sent = append(sent, inside)
+		if at(1, 1).Is6() { // behind more than VXLAN's header can say
+			udp.between = append([]byte{packet.ProtocolUDP, 25}, make([]byte, 206)...)
+			sent = append(sent, udp.next(100, 0))
+		}
 
 		for _, rco := range []bool{false, true} {
 			for _, codec := range encap.Codecs() {
@@ -58,7 +62,7 @@ func (f features) checkUnderlay(t *testing.T, sent []packet.Packet) {
 	stationOf2 := station(2)
 	for i, p := range sent {
 		l := reference.Read(p.Buf)
-		partial := f.rco && p.CsumStart == l.Transport
+		partial := f.rco && p.CsumStart == l.Transport && (f.codec == encap.UDP || 14+p.CsumStart <= 254)
 		for _, want := range reference.Segment(p) {
 			if len(datagrams) == 0 {
 				t.Fatalf("packet %d did not arrive whole", i)

@@ -156,8 +156,8 @@ func (e *Engine) release() error {
 type Stats struct {
 	Egress, Ingress Account
 	ICMPSent        uint64 // ICMP errors told to senders on this node
-	Notes           uint64 // datagrams of peers that were for the node itself
-	NotesLost       uint64 // of these, for want of a reader
+	Notes           uint64 // datagrams that were for the node itself
+	NotesLost       uint64 // of these, for want of a reader, or of a known sender
 	Peers           map[string]PeerStats
 }
 

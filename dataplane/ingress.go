@@ -149,8 +149,7 @@ func (w *ingress) open(t *tables, m *encap.Received, codec encap.Codec) (datagra
 		datagrams++
 		size := min(segment, len(rest))
 		if !known {
-			w.account.Received++
-			w.account.drop(UnknownPeer, 1)
+			w.turnAway(t, rest[:size], codec)
 		} else if n := w.accept(t, from, m, rest[:size], codec); n > 0 {
 			packets++
 			bytes += n
@@ -165,6 +164,17 @@ func (w *ingress) open(t *tables, m *encap.Received, codec encap.Codec) (datagra
 		counters.rxBytes.Add(uint64(bytes))
 	}
 	return datagrams
+}
+
+// turnAway drops a datagram of nobody known. A probe is no packet: it comes from every
+// node that knows this one already, while this one does not know it yet.
+func (w *ingress) turnAway(t *tables, datagram []byte, codec encap.Codec) {
+	if _, _, kind := t.local.Station.Decap(codec, datagram); kind == encap.Control {
+		w.notes.turnAway()
+		return
+	}
+	w.account.Received++
+	w.account.drop(UnknownPeer, 1)
 }
 
 // whole says whether m is one datagram, though the kernel told a size for several. So

@@ -29,6 +29,7 @@ type node struct {
 	endpoint netip.AddrPort
 	features features
 	config   dataplane.Config
+	lies     bool // the device says that checksums belong anywhere, even over the ports
 }
 
 // newNode starts node number i.

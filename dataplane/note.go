@@ -67,6 +67,12 @@ func (b *notebook) put(from *peer, m *encap.Received, codec encap.Codec, kind en
 	}
 }
 
+// turnAway counts a note of nobody known.
+func (b *notebook) turnAway() {
+	b.taken.Add(1)
+	b.lost.Add(1)
+}
+
 // allowance is what one worker still takes from a peer in this second.
 type allowance struct {
 	second int64

@@ -62,15 +62,17 @@ func (n *node) checkDatagram(m *encap.Message, datagram []byte) error {
 	if local := n.config.Station.MAC; n.features.codec == encap.VXLAN && encap.MAC(datagram[14:]) != local {
 		return fmt.Errorf("from VTEP %s, want %s", encap.MAC(datagram[14:]), local)
 	}
-	narrow := m.SegmentSize-len(datagram)+len(inner) > n.features.way() // a superpacket's last segment goes with the others
+	largest := m.SegmentSize - len(datagram) + len(inner) // of a superpacket, whose last segment goes with the others
 	switch {
 	case m.Addr != n.features.to(owner(h.Dst)):
 		return fmt.Errorf("for node %d, goes to %s", owner(h.Dst), m.Addr)
 	case m.DSField != h.DSField:
 		return fmt.Errorf("of DS field %#x, leaves with %#x", h.DSField, m.DSField)
-	case m.Fragment != narrow || narrow && (h.Src.Is4() || len(inner) > 1280):
-		return fmt.Errorf("of %d bytes on a way of %d, from %s, may be fragmented: %v", len(inner), n.features.way(), h.Src, m.Fragment)
-	case !h.Fragment && !encap.SamePort(m.Flow, h.FlowHash(inner)):
+	case !m.Fragment && len(inner) > n.features.way():
+		return fmt.Errorf("has %d bytes, on a way of %d", len(inner), n.features.way())
+	case m.Fragment && (h.Src.Is4() || largest > 1280 || largest <= n.features.way()):
+		return fmt.Errorf("of %d bytes at the most, on a way of %d, from %s, may be fragmented", largest, n.features.way(), h.Src)
+	case !h.Fragment && !n.lies && !encap.SamePort(m.Flow, h.FlowHash(inner)):
 		return fmt.Errorf("leaves from another flow's port") // fragments: TestFragmentsKeepTheirPlace
 	}
 	return nil

@@ -3,7 +3,6 @@ package dataplane_test
 import (
 	"bytes"
 	"fmt"
-	"net/netip"
 	"slices"
 	"testing"
 
@@ -21,8 +20,9 @@ import (
 // happened to them so far. Their workers are driven by hand, so that what is in one
 // batch does not depend on time.
 type duplex struct {
-	nodes [2]*node
-	want  [2]expectation
+	network *dataplanetest.Network
+	nodes   [2]*node
+	want    [2]expectation
 }
 
 // expectation is about one node.
@@ -33,7 +33,7 @@ type expectation struct {
 
 func newDuplex(t testing.TB, a, b features) *duplex {
 	network := dataplanetest.NewNetwork()
-	x := &duplex{nodes: [2]*node{a.makeNode(t, network, 1, 2), b.makeNode(t, network, 2, 1)}}
+	x := &duplex{network: network, nodes: [2]*node{a.makeNode(t, network, 1, 2), b.makeNode(t, network, 2, 1)}}
 	x.open(t)
 	return x
 }
@@ -65,85 +65,6 @@ func (x *duplex) run(t testing.TB) {
 			busy = busy || some
 		}
 	}
-}
-
-// judge says what shall become of p that n reads: the wire packets that arrive at
-// node to, or else how many are dropped, and why.
-func (n *node) judge(p packet.Packet, to byte) (arrive [][]byte, dropped int, why dataplane.Reason) {
-	var h packet.Header
-	if !packet.ParseInto(p.Data(), &h) || !p.Check(&h) {
-		return nil, 1, dataplane.Malformed
-	}
-	var from byte = n.endpoint.Addr().As4()[3]
-	wire := reference.Segment(p)
-	count := len(wire)
-	own := n.config.Endpoints
-	switch ours := isIn(from, h.Src) || h.Src == own[0] || h.Src == own[1]; {
-	case count > packet.MaxSegments, p.GSO != packet.NoGSO && headerLen(p) > 256:
-		return nil, count, dataplane.Malformed
-	case !ours:
-		return nil, count, dataplane.Spoofed
-	case isIn(from, h.Dst):
-		return nil, count, dataplane.NotOurs
-	case !isIn(to, h.Dst):
-		return nil, count, dataplane.NoRoute
-	}
-	if way := n.features.way(); len(wire[0]) > way {
-		if wire = narrow(p, wire, way); len(wire) == 0 {
-			return nil, count, dataplane.TooBig
-		}
-	}
-	return wire, 0, 0
-}
-
-func isIn(node byte, addr netip.Addr) bool {
-	return block(node).Contains(addr) || block6(node).Contains(addr)
-}
-
-// headerLen is the length of IP and transport header.
-func headerLen(p packet.Packet) int {
-	l := reference.Read(p.Data())
-	if l.Protocol == packet.ProtocolUDP {
-		return l.Transport + 8
-	}
-	return l.Transport + int(p.Data()[l.Transport+12]>>4)*4
-}
-
-// narrow is what arrives of p by a way that takes mtu bytes, less than the first of
-// its wire packets has: nothing where it is too big.
-func narrow(p packet.Packet, wire [][]byte, mtu int) (arrive [][]byte) {
-	if p.GSO != packet.NoGSO {
-		if limited, ok := reference.Limit(p, mtu); ok {
-			return reference.Segment(limited)
-		}
-	} else if limited, ok := reference.Lone(p, mtu); ok && headerLen(limited) <= 256 {
-		return reference.Segment(limited)
-	}
-	if p.Data()[0]>>4 == 6 {
-		if len(wire[0]) <= 1280 {
-			return wire // in fragments of the underlay
-		}
-		return nil
-	}
-	first := reference.Fragment(wire[0], mtu)
-	if len(first)*len(wire) > packet.MaxSegments {
-		return nil
-	}
-	if l := reference.Read(wire[0]); p.GSO != packet.NoGSO && (mtu-l.Transport)/8*8 < headerLen(p)-l.Transport {
-		return nil // a fragment has not all of the transport header
-	}
-	for _, w := range wire {
-		if len(w) <= mtu {
-			arrive = append(arrive, w)
-			continue
-		}
-		fragments := reference.Fragment(w, mtu)
-		if fragments == nil {
-			return nil
-		}
-		arrive = append(arrive, fragments...)
-	}
-	return arrive
 }
 
 // exchange has node 1 read the first packets and node 2 the second, and checks that
@@ -285,7 +206,9 @@ func FuzzEngine(f *testing.F) {
 		{{rco: true, mtu: 1400, six: true}, {rco: true, six: true}},
 	} {
 		c[0].can, c[1].can = offload.All, offload.All
-		worlds = append(worlds, newDuplex(f, c[0], c[1]))
+		x := newDuplex(f, c[0], c[1])
+		x.nodes[0].lies = true
+		worlds = append(worlds, x)
 	}
 	f.Fuzz(func(t *testing.T, decisions []byte) {
 		d := dice(decisions)

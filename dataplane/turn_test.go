@@ -3,199 +3,15 @@ package dataplane
 import (
 	"encoding/binary"
 	"errors"
-	"net/netip"
 	"slices"
 	"testing"
 
 	"github.com/weft-net/weft/dataplane/arena"
 	"github.com/weft-net/weft/dataplane/device"
-	"github.com/weft-net/weft/dataplane/offload"
 	"github.com/weft-net/weft/dataplane/packet"
+	"github.com/weft-net/weft/dataplane/packet/reference"
 	"github.com/weft-net/weft/encap"
 )
-
-// replay is a queue and a wire that hand over the same packets again and again,
-// and swallow what they are given.
-type replay struct {
-	packet  packet.Packet // Start is 0
-	packets int           // in one read or receive
-	from    netip.AddrPort
-
-	// send, if not nil, is what Send does.
-	send func([]encap.Message) int
-
-	readErr        error // beside the packets
-	sends, sent    int   // messages, and datagrams in them
-	groups, merged int   // groups, and wire packets in them
-}
-
-func (r *replay) FD() int   { return -1 }
-func (r *replay) Full() int { return -1 }
-
-func (r *replay) Receivers() []encap.Receiver { return []encap.Receiver{{FD: -1, Codec: encap.UDP}} }
-
-func (r *replay) Read(arena []byte, pkts []packet.Packet) (n int, err error) {
-	for n < min(r.packets, len(pkts)) && len(arena) >= device.Headroom+len(r.packet.Buf) {
-		p := &pkts[n]
-		*p = r.packet
-		end := device.Headroom + copy(arena[device.Headroom:], r.packet.Buf)
-		p.Buf, p.Start = arena[:end], device.Headroom
-		arena = arena[end:]
-		n++
-	}
-	return n, r.readErr
-}
-
-func (r *replay) Write(groups []packet.Group) (int, error) {
-	for i := range groups {
-		r.groups++
-		r.merged += len(groups[i].Members)
-	}
-	return 0, nil
-}
-
-// Recv gives messages of 20 datagrams.
-func (r *replay) Recv(_ int, msgs []encap.Received) (int, error) {
-	for i := range msgs {
-		m := &msgs[i]
-		m.N, m.Addr, m.SegmentSize = 0, r.from, len(r.packet.Buf)
-		for range 20 {
-			m.N += copy(m.Buf[m.N:], r.packet.Buf)
-		}
-	}
-	return len(msgs), nil
-}
-
-func (r *replay) Send(msgs []encap.Message) (int, error) {
-	if r.send != nil {
-		return r.send(msgs), nil
-	}
-	for i := range msgs {
-		r.sends++
-		r.sent += msgs[i].Segments
-	}
-	return len(msgs), nil
-}
-
-var here, there = netip.MustParsePrefix("10.244.1.0/24"), netip.MustParsePrefix("10.244.2.0/24")
-
-// newReplay is an engine of one worker with one peer, and what it works on: packets
-// of 1,400 bytes between the two blocks, out or in; or a TCP superpacket of so
-// many segments.
-func newReplay(tb testing.TB, in bool, segments int) (*worker, *replay) {
-	tb.Helper()
-	r := &replay{from: netip.MustParseAddrPort("198.51.100.2:8285"), packets: 100}
-	src, dst := here.Addr().Next(), there.Addr().Next()
-	if in {
-		src, dst = dst, src
-	}
-	size, protocol := 1400, byte(packet.ProtocolUDP)
-	if segments > 0 {
-		size, protocol = 40+segments*1400, packet.ProtocolTCP
-	}
-	b := make([]byte, size)
-	b[0], b[8], b[9] = 0x45, 64, protocol
-	binary.BigEndian.PutUint16(b[2:], uint16(size))
-	copy(b[12:], src.AsSlice())
-	copy(b[16:], dst.AsSlice())
-	binary.BigEndian.PutUint16(b[10:], packet.Checksum(b[:20], 0))
-	r.packet = packet.Packet{Buf: b}
-	if segments > 0 {
-		b[20+12], b[20+13] = 0x50, 0x10
-		r.packet.GSO, r.packet.SegmentSize = packet.TCP4, 1400
-		r.packet.CsumStart, r.packet.CsumOffset = 20, 16
-		r.packets = 3
-	}
-
-	e := New([]Pair{{r, r}}, offload.All)
-	err := e.Apply(Config{
-		PodCIDRs: []netip.Prefix{here}, Addresses: []netip.Addr{here.Addr()}, MTU: 1472,
-		Peers: []Peer{{ID: "b", Endpoints: []netip.Addr{r.from.Addr()}, To: r.from, PodCIDRs: []netip.Prefix{there}, MTU: 1472, RCO: true}},
-	})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	w := e.workers[0]
-	if err := w.open(); err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() {
-		if err := w.close(); err != nil {
-			tb.Error(err)
-		}
-	})
-	return w, r
-}
-
-type turn struct {
-	name    string
-	do      func() (bool, error)
-	packets int // wire packets in each
-}
-
-// turns are what a worker does for each batch.
-func turns(tb testing.TB) []turn {
-	out, _ := newReplay(tb, false, 0)
-	super, _ := newReplay(tb, false, 46)
-	in, _ := newReplay(tb, true, 0)
-	return []turn{
-		{"egress", out.egress.turn, 100},
-		{"egress of superpackets", super.egress.turn, 3 * 46},
-		{"ingress", in.ingress.turn, receives * 20},
-	}
-}
-
-func TestNoAllocationPerPacket(t *testing.T) {
-	for _, turn := range turns(t) {
-		if n := testing.AllocsPerRun(100, func() {
-			if busy, err := turn.do(); err != nil || !busy {
-				t.Fatal(busy, err)
-			}
-		}); n != 0 {
-			t.Errorf("%s: %v allocations for a batch of %d packets", turn.name, n, turn.packets)
-		}
-	}
-}
-
-func BenchmarkTurn(b *testing.B) {
-	for _, turn := range turns(b) {
-		b.Run(turn.name, func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				if _, err := turn.do(); err != nil {
-					b.Fatal(err)
-				}
-			}
-			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*turn.packets), "ns/packet")
-		})
-	}
-}
-
-// What is read in one turn leaves in few sends, and what is received comes in by
-// few writes.
-func TestReplayIsForwarded(t *testing.T) {
-	for _, c := range []struct {
-		in                bool
-		segments          int
-		packets, messages int
-	}{
-		{false, 0, 100, 3},     // 46 to a send
-		{false, 46, 3 * 46, 4}, // 46 x 1452 bytes are too much for one: 45 and 45 and 45, and 3
-		{true, 0, receives * 20, receives * 20},
-	} {
-		w, r := newReplay(t, c.in, c.segments)
-		turn := w.egress.turn
-		if c.in {
-			turn = w.ingress.turn
-		}
-		if _, err := turn(); err != nil {
-			t.Fatal(err)
-		}
-		if got := [2]int{r.sent + r.merged, r.sends + r.groups}; got != [2]int{c.packets, c.messages} {
-			t.Errorf("in=%v, superpackets of %d: %d packets in %d calls, want %d in %d", c.in, c.segments, got[0], got[1], c.packets, c.messages)
-		}
-	}
-}
 
 // The memory that holds packets is what WorkerMemory says, and all of it is used.
 func TestWorkerMemory(t *testing.T) {
@@ -204,7 +20,7 @@ func TestWorkerMemory(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer a.Close()
-	w, _ := newReplay(t, false, 0)
+	w, _ := newReplay(t, replayed{})
 	w.egress.carve(a)
 	w.ingress.carve(a)
 	sum := len(w.egress.arena) + len(w.egress.headers)
@@ -217,7 +33,7 @@ func TestWorkerMemory(t *testing.T) {
 }
 
 func TestSendFailuresAreCounted(t *testing.T) {
-	w, r := newReplay(t, false, 0)
+	w, r := newReplay(t, replayed{})
 	r.packets, r.readErr = 4, device.ErrMalformed
 	r.packet.Buf[1] = 0xb8 // expedited forwarding
 	binary.BigEndian.PutUint16(r.packet.Buf[10:], binary.BigEndian.Uint16(r.packet.Buf[10:])-0xb8)
@@ -250,7 +66,7 @@ func TestSendFailuresAreCounted(t *testing.T) {
 // A socket without room holds the batch up, and loses nothing of it; nothing more
 // is read before.
 func TestFullSocketHoldsTheBatch(t *testing.T) {
-	w, r := newReplay(t, false, 46)
+	w, r := newReplay(t, replayed{tcp: true, segments: 46})
 	var order []uint32
 	room := 0
 	r.send = func(msgs []encap.Message) int {
@@ -299,12 +115,8 @@ func TestFullSocketHoldsTheBatch(t *testing.T) {
 
 // A node without a block sends nothing.
 func TestFencedWithoutConfiguration(t *testing.T) {
-	_, r := newReplay(t, false, 46)
-	w := New([]Pair{{r, r}}, 0).workers[0]
-	if err := w.open(); err != nil {
-		t.Fatal(err)
-	}
-	defer w.close()
+	_, r := newReplay(t, replayed{tcp: true, segments: 46})
+	w := newReplayOf(t, r)
 	if _, err := w.egress.turn(); err != nil {
 		t.Fatal(err)
 	}
@@ -315,7 +127,7 @@ func TestFencedWithoutConfiguration(t *testing.T) {
 
 // A read that fails ends the worker.
 func TestReadFailureEndsTheWorker(t *testing.T) {
-	w, r := newReplay(t, false, 0)
+	w, r := newReplay(t, replayed{})
 	r.packets, r.readErr = 0, errors.New("gone")
 	if _, err := w.egress.turn(); !errors.Is(err, r.readErr) {
 		t.Errorf("turn returned %v", err)
@@ -325,7 +137,7 @@ func TestReadFailureEndsTheWorker(t *testing.T) {
 // A worker stays awake for a conversation, and not among bulk traffic or soon
 // after it.
 func TestConversesIsForFewPackets(t *testing.T) {
-	w, _ := newReplay(t, false, 0)
+	w, _ := newReplay(t, replayed{})
 	carry := func(n int) bool {
 		w.ingress.ledger.enter(&Account{Received: uint64(n)})
 		return w.converses()
@@ -348,41 +160,69 @@ func TestConversesIsForFewPackets(t *testing.T) {
 	}
 }
 
-// A forged superpacket of one segment whose headers are longer than the header
-// arena is dropped, as one of many segments is.
-func TestSuperpacketWithEndlessHeaders(t *testing.T) {
-	w, r := newReplay(t, false, 0)
-	prefix := netip.MustParsePrefix("2001:db8::/64")
-	c := w.egress.tables.Load().local
-	c.PodCIDRs = []netip.Prefix{prefix}
-	c.Peers = []Peer{{ID: "b", Endpoints: []netip.Addr{r.from.Addr()}, To: r.from, PodCIDRs: []netip.Prefix{there}, MTU: 1 << 16}}
-	other := netip.MustParsePrefix("2001:db8:1::/64")
-	c.Peers[0].PodCIDRs = []netip.Prefix{other}
-	tables, err := compile(c, 1, map[string]*link{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.egress.tables.Store(tables)
-
+// A packet whose headers are longer than the header arena, which no kernel makes a
+// superpacket of, is not cut: a forged superpacket of one segment is dropped, and a
+// lone one that is too large answered.
+func TestEndlessHeaders(t *testing.T) {
 	const options, transport = 200, 40 + 200*256 // destination options, 256 bytes each
 	b := make([]byte, transport+20+100)
 	b[0], b[6] = 0x60, 60
 	binary.BigEndian.PutUint16(b[4:], uint16(len(b)-40))
-	copy(b[8:], prefix.Addr().Next().AsSlice())
-	copy(b[24:], other.Addr().Next().AsSlice())
+	copy(b[8:], prefixes[2].Addr().Next().AsSlice())
+	copy(b[24:], prefixes[3].Addr().Next().AsSlice())
 	for i := range options {
 		b[40+i*256], b[41+i*256] = 60, 31
 	}
 	b[40+(options-1)*256] = packet.ProtocolTCP
 	b[transport+12] = 0x50
-	r.packet = packet.Packet{Buf: b, GSO: packet.TCP6, SegmentSize: 1000, CsumStart: transport, CsumOffset: 16}
-	r.packets = 1
-	if _, err := w.egress.turn(); err != nil {
-		t.Fatal(err)
+	reference.Checksum(b, true)
+	lone := packet.Packet{Buf: b, CsumStart: transport, CsumOffset: 16}
+	super := lone
+	super.GSO, super.SegmentSize = packet.TCP6, 1000
+
+	for _, c := range []struct {
+		packet packet.Packet
+		way    int
+		why    Reason
+	}{{super, 1 << 16, Malformed}, {lone, len(b) - 50, TooBig}} {
+		w, r := newReplay(t, replayed{way: c.way})
+		r.packet, r.packets = c.packet, 1
+		if _, err := w.egress.turn(); err != nil {
+			t.Fatal(err)
+		}
+		want := Account{Received: 1}
+		want.Drops[c.why] = 1
+		if got := w.egress.ledger.read(); got != want || r.sent != 0 {
+			t.Errorf("account %+v, %d sent", got, r.sent)
+		}
 	}
-	want := Account{Received: 1}
-	want.Drops[Malformed] = 1
-	if got := w.egress.ledger.read(); got != want || r.sent != 0 {
-		t.Errorf("account %+v, %d sent", got, r.sent)
+}
+
+// Fragments leave from the source port of the packet that they are of, though they
+// are hashed as another flow themselves.
+func TestFragmentsKeepTheirPlace(t *testing.T) {
+	for _, what := range []replayed{{way: 600}, {way: 600, segments: 10}, {way: 600, size: 1200}} {
+		w, r := newReplay(t, what)
+		var whole packet.Header
+		if !packet.ParseInto(r.packet.Buf, &whole) {
+			t.Fatal("no packet")
+		}
+		part := whole
+		part.Fragment = true
+		for encap.SamePort(whole.FlowHash(r.packet.Buf), part.FlowHash(r.packet.Buf)) {
+			r.packet.Buf[21]++ // its source port
+		}
+		flow := whole.FlowHash(r.packet.Buf)
+		r.send = func(msgs []encap.Message) int {
+			for _, m := range msgs {
+				if !encap.SamePort(m.Flow, flow) {
+					t.Errorf("%+v: %d datagrams leave from another port", what, m.Segments)
+				}
+			}
+			return len(msgs)
+		}
+		if _, err := w.egress.turn(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

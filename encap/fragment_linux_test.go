@@ -4,6 +4,8 @@ package encap
 
 import (
 	"errors"
+	"net"
+	"net/netip"
 	"slices"
 	"testing"
 
@@ -62,6 +64,88 @@ func TestFragments(t *testing.T) {
 				t.Errorf("%s, %s: without Fragment: lost %d: %v", addrOf(a.port), want, msgs[1].Lost, msgs[1].Err)
 			}
 			receive(t, b, 1)
+		}
+	}
+}
+
+// Where the path is narrower than the link, a route for the mark says so, and what
+// the link would take leaves in IPv6 packets of 1280 bytes too. Without the route it
+// leaves whole.
+func TestFragmentsOfANarrowPath(t *testing.T) {
+	const mark, table, size = 0x100e, 119, 1330 - 40 - 8
+	c := newCable(t)
+	a, b := c.markedPair(mark)
+	var capture int
+	c.in(1, func() {
+		link, err := netlink.LinkByName("cable")
+		if err != nil {
+			t.Fatal(err)
+		}
+		capture = openCapture(t, link, unix.ETH_P_IPV6)
+	})
+	sendLargest := func() {
+		m := messages(seeded(15), b, 1, size, size, 2)
+		m.Fragment = true
+		send(t, a, []Message{m})
+		compare(t, receive(t, b, 1), []Message{m})
+	}
+	sendLargest()
+	c.in(0, func() {
+		rule := netlink.NewRule()
+		rule.Family, rule.Mark, rule.Table, rule.Priority = unix.AF_INET6, mark, table, table
+		link, err := netlink.LinkByName("cable")
+		if err := errors.Join(err, netlink.RuleAdd(rule)); err != nil {
+			t.Fatal(err)
+		}
+		to := net.IPNet{IP: net.ParseIP(cableAddrs[1][1]), Mask: net.CIDRMask(128, 128)}
+		err = netlink.RouteAdd(&netlink.Route{Dst: &to, LinkIndex: link.Attrs().Index, Table: table, MTU: 1280, MTULock: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+	})
+	sendLargest()
+
+	// One of 1330 bytes, whole, and then its two fragments.
+	checkWhole(t, capture, 40+8+size)
+	checkFragments(t, capture, 2)
+
+	// All else takes what the link does.
+	whole := messages(seeded(16), b, 1, cableMTU-40-8, cableMTU-40-8, 2)
+	send(t, a, []Message{whole})
+	compare(t, receive(t, b, 1), []Message{whole})
+	checkWhole(t, capture, cableMTU)
+}
+
+// markedPair is a data port at each end, over IPv6, of which the first marks what may
+// be fragmented.
+func (c *cable) markedPair(mark uint32) (a, b *Socket) {
+	c.t.Helper()
+	c.in(0, func() {
+		config := config(netip.AddrPortFrom(netip.MustParseAddr(cableAddrs[1][0]), 0), 1, offload.All)
+		config.FragmentMark = mark
+		a = listenAs(c.t, config).Sockets()[0]
+	})
+	c.in(1, func() { b = listen(c.t, cableAddrs[1][1], 1, offload.All).Sockets()[0] })
+	send(c.t, a, []Message{message(b, []byte("first"))})
+	receive(c.t, b, 1)
+	return a, b
+}
+
+// checkWhole wants one UDP datagram next among what was captured, in a packet of size
+// bytes.
+func checkWhole(t *testing.T, capture, size int) {
+	t.Helper()
+	buf := make([]byte, 2000)
+	for {
+		n, _, err := unix.Recvfrom(capture, buf, 0)
+		if err != nil {
+			t.Fatalf("before a packet of %d bytes: %v", size, err)
+		}
+		if p := buf[:n]; p[6] == unix.IPPROTO_UDP || p[6] == unix.IPPROTO_FRAGMENT { // others are the neighbours' own
+			if p[6] != unix.IPPROTO_UDP || n != size {
+				t.Errorf("a packet of %d bytes, protocol %d; want one whole of %d", n, p[6], size)
+			}
+			return
 		}
 	}
 }

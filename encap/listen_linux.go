@@ -25,6 +25,12 @@ type ListenConfig struct {
 	// port is taken is left out, which Port.Closed tells.
 	Need Codec
 
+	// FragmentMark is the SO_MARK (socket(7)) of what leaves over IPv6 as a Message with
+	// Fragment, so that a routing table of its own can say what each path takes: by
+	// what a route says Linux cuts IPv6 (ip6_skb_dst_mtu, include/net/ip6_route.h), and
+	// where none does by the link's MTU. It is 0 for none; others need CAP_NET_ADMIN.
+	FragmentMark uint32
+
 	Workers int         // 1 or more
 	Want    offload.Set // of which offload.GSO and offload.GRO are tried; that one is refused is no error
 }
@@ -66,7 +72,7 @@ func (p *Port) open(c ListenConfig) error {
 	}
 	for _, addr := range p.addrs {
 		for i := range perFamily {
-			if err := p.openSend(addr, i); err != nil {
+			if err := p.openSend(addr, i, c.FragmentMark); err != nil {
 				return fmt.Errorf("open a socket to send from, UDP %s: %w", addr, err)
 			}
 		}
@@ -148,14 +154,14 @@ func (p *Port) openReceive(s *Socket, c Codec, addr netip.AddrPort, first bool) 
 
 // openSend opens the socket of source port i: firstSourcePort + i, or where another
 // program has that, the kernel's choice. It never receives.
-func (p *Port) openSend(addr netip.Addr, i int) error {
+func (p *Port) openSend(addr netip.Addr, i int, mark uint32) error {
 	fd, err := newSocket(addr)
 	if err != nil {
 		return err
 	}
 	p.out[sourceIndex(addr, i)] = fd
 	if i == fragments {
-		err = allowFragments(fd, addr)
+		err = allowFragments(fd, addr, mark)
 	} else {
 		p.enable(fd, offload.GSO)
 	}

@@ -44,7 +44,8 @@ type Message struct {
 
 	// Fragment lets the underlay fragment the outer packets, and this node too. It is
 	// for what the sender cannot be told to send smaller: IPv6 packets of up to 1280
-	// bytes (RFC 8200 section 5), on a path that takes less.
+	// bytes (RFC 8200 section 5), on a path that takes less. Over IPv6, which no router
+	// fragments, this node must know so: see ListenConfig.FragmentMark.
 	Fragment bool
 
 	// Lost is how many of the datagrams Send did not send, and Err why, of the last

@@ -104,18 +104,24 @@ func probe(fd int, f offload.Feature) error {
 	return nil
 }
 
-// allowFragments undoes what setOptions says of fragments. Where this node makes
-// them, they have no more than the 1280 bytes that every IPv6 path takes (RFC 8200
-// section 5), since routers make none; in IPv4 those do. Learnt path MTUs stay
-// ignored (IP_PMTUDISC_OMIT, include/uapi/linux/in.h).
-func allowFragments(fd int, addr netip.Addr) error {
+// allowFragments undoes what setOptions says of fragments. In IPv4 routers make them,
+// and this node by the link's MTU alone (IP_PMTUDISC_OMIT, include/uapi/linux/in.h). In
+// IPv6 this node alone makes them, of no more than the 1280 bytes that every path takes
+// (RFC 8200 section 5), of what is larger than mark's route says: IPV6_MTU is about their
+// size, not about what is cut (__ip6_finish_output, net/ipv6/ip6_output.c). Path MTUs
+// that ICMPv6 brings count, and do no harm: the kernel takes none below 1280.
+func allowFragments(fd int, addr netip.Addr, mark uint32) error {
 	if addr.Is4() {
 		return option{unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_OMIT, "IP_MTU_DISCOVER"}.set(fd)
 	}
-	return errors.Join(
-		option{unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_OMIT, "IPV6_MTU_DISCOVER"}.set(fd),
+	err := errors.Join(
+		option{unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_DONT, "IPV6_MTU_DISCOVER"}.set(fd),
 		option{unix.IPPROTO_IPV6, unix.IPV6_MTU, 1280, "IPV6_MTU"}.set(fd),
 	)
+	if mark != 0 {
+		err = errors.Join(err, option{unix.SOL_SOCKET, unix.SO_MARK, int(mark), "SO_MARK"}.set(fd))
+	}
+	return err
 }
 
 // bind gives the socket its address. A port of 0 is any that is free.

@@ -27,8 +27,8 @@ import (
 // (RFC 7348 section 5).
 //
 // Every datagram leaves with the Don't Fragment bit set, but for those of a Message
-// with Fragment, and path MTUs that the kernel learnt from ICMP are ignored, since
-// anyone can forge those (IP_PMTUDISC_PROBE, ip(7)). None leaves without an outer
+// with Fragment, and path MTUs that the kernel learnt from ICMP are ignored for it,
+// since anyone can forge those (IP_PMTUDISC_PROBE, ip(7)). None leaves without an outer
 // UDP checksum.
 //
 // Any goroutine may call the methods of Port; see Socket for its own.

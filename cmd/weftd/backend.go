@@ -40,7 +40,7 @@ func (d *daemon) Status() control.Status {
 		Tunnel:     d.config.Tunnel,
 		DataPort:   d.config.DataPort,
 		VXLAN:      d.vxlan(),
-		Masquerade: d.config.Masquerade && d.guarded == nil,
+		Masquerade: d.masquerade && d.guarded == nil,
 		Firewall:   d.config.Firewall,
 		Offload:    d.offloads(),
 		Gossip: control.Gossip{

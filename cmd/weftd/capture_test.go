@@ -87,7 +87,13 @@ func (c *capture) right(t *testing.T, atLeast, mtu int) {
 		again := bytes.Clone(p)
 		reference.HeaderChecksum(again)
 		reference.Checksum(again, false)
+		if field := again[l.Transport:]; l.Protocol == packet.ProtocolTCP && field[16] == 0 && field[17] == 0 && p[l.Transport+16] == 0xff && p[l.Transport+17] == 0xff {
+			field[16], field[17] = 0xff, 0xff // so the kernel itself writes a sum of zero (skb_checksum_help, net/core/dev.c)
+		}
 		none := l.Protocol == packet.ProtocolUDP && p[l.Transport+6] == 0 && p[l.Transport+7] == 0
+		if none && again[l.Transport+6] == 0xff && again[l.Transport+7] == 0xff {
+			return // so wireguard/tun writes a sum of zero, and IPv4 takes it for none
+		}
 		if l.Fragment || len(p) > mtu || none || !bytes.Equal(p, again) {
 			if wrong++; wrong == 1 {
 				t.Errorf("%s: a packet of %d bytes is\n%x, want\n%x", c.in, len(p), p[:min(len(p), 60)], again[:min(len(p), 60)])

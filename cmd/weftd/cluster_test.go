@@ -170,7 +170,7 @@ func (m *member) waitFor(other *member, state string) {
 		}
 		for _, p := range peers.Peers {
 			if p.Name == other.String() {
-				if p.State == state {
+				if p.State == state && (state != control.PeerUp || p.Why != "") { // else no way is chosen yet
 					return nil
 				}
 				return fmt.Errorf("it is %s %s", p.State, p.Reason)

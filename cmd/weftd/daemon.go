@@ -58,7 +58,11 @@ type daemon struct {
 	engine   *dataplane.Engine
 	firewall *firewall.Firewall
 	guarded  error // why the kernel does not guard direct routes; nil where it does
-	prober   *prober
+
+	// masquerade is the configuration's, where the kernel can do it.
+	masquerade bool
+
+	prober *prober
 
 	// routed are the next hops of the direct routes that are in place, by block: those of
 	// an earlier run at first, and from then on what the reconciler last made.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -57,7 +58,13 @@ func (d *daemon) openFirewall() (err error) {
 		return err
 	}
 	d.own(d.firewall.Close)
+	d.masquerade = d.config.Masquerade
 	err = d.firewall.Apply(d.firewallState(d.config.PodCIDRs, nil))
+	if errors.Is(err, firewall.ErrNoMasquerade) {
+		d.warnings = append(d.warnings, err.Error())
+		d.masquerade = false
+		err = d.firewall.Apply(d.firewallState(d.config.PodCIDRs, nil))
+	}
 	if err == nil {
 		d.own(d.firewall.Remove)
 		return nil
@@ -76,7 +83,7 @@ func (d *daemon) firewallState(own []netip.Prefix, choices []choice) firewall.St
 	s := firewall.State{
 		Tun: d.device.Name(), Underlay: d.underlay.Interface,
 		PodNetworks: d.config.PodNetworks, PodCIDRs: own,
-		Masquerade: d.config.Masquerade, Manage: d.config.Firewall == config.FirewallManage,
+		Masquerade: d.masquerade, Manage: d.config.Firewall == config.FirewallManage, Keep: choices == nil,
 		Endpoints: d.underlay.Addresses, GossipPort: d.config.GossipPort,
 	}
 	for _, codec := range encap.Codecs() {
@@ -125,13 +132,16 @@ func (d *daemon) hostState(choices []choice) host.State {
 		}
 	}
 	for i := range choices {
+		if choices[i].cutOutside() {
+			s.Routes = append(s.Routes, choices[i].tunnel.narrowRoute())
+		}
 		for _, w := range choices[i].direct {
 			to := netip.PrefixFrom(w.To.Addr(), w.To.Addr().BitLen())
 			if !source(to).IsValid() {
 				continue
 			}
 			if !w.Mute {
-				s.Routes = append(s.Routes, host.Route{Prefix: to, Source: source(to), Via: w.via, Device: d.underlay.Interface, Probe: true})
+				s.Routes = append(s.Routes, host.Route{Prefix: to, Source: source(to), Via: w.via, Device: d.underlay.Interface, Marked: true})
 			}
 			if choices[i].mode != modeDirect {
 				continue
@@ -145,6 +155,13 @@ func (d *daemon) hostState(choices []choice) host.State {
 		}
 	}
 	return s
+}
+
+// narrowRoute is how the kernel sends to t's endpoint already, with the size that every
+// IPv6 path takes: what may be fragmented goes by it.
+func (t *tunnelWay) narrowRoute() host.Route {
+	to := t.To.Addr()
+	return host.Route{Prefix: netip.PrefixFrom(to, to.BitLen()), Via: t.out.Via, Device: t.out.Interface, MTU: minMTU, Marked: true}
 }
 
 // listenDirect opens a socket on each of the TUN's addresses, for probes without

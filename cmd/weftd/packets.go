@@ -8,6 +8,7 @@ import (
 	"github.com/weft-net/weft/cmd/internal/control"
 	"github.com/weft-net/weft/dataplane"
 	"github.com/weft-net/weft/dataplane/device"
+	"github.com/weft-net/weft/dataplane/host"
 	"github.com/weft-net/weft/dataplane/offload"
 	"github.com/weft-net/weft/encap"
 )
@@ -31,6 +32,8 @@ func (d *daemon) openDataplane() (err error) {
 		Need:    need,
 		Workers: workers,
 		Want:    d.wanted,
+
+		FragmentMark: host.Mark,
 	})
 	if err != nil {
 		return err

@@ -22,7 +22,7 @@ const saveInterval = time.Second
 // and brought back: other programs flush routes and set links down.
 const hostInterval = 10 * time.Second
 
-// pause is the least time between two rounds: what has changed meanwhile is dealt with
+// pause is the least time between two rounds: what changes meanwhile is dealt with
 // together. A pod's start alone is a dozen events of the kernel. Where a round takes
 // longer, so does the pause, that a large cluster's start leaves half of a CPU.
 const pause = 50 * time.Millisecond
@@ -48,7 +48,7 @@ func (d *daemon) reconcile(ctx context.Context) error {
 	round := newAlarm()
 	defer round.Stop()
 	look := newLookup(d.host)
-	for rest := pause; ; {
+	for free := time.Now(); ; { // free is when there may be another round
 		select {
 		case <-ctx.Done():
 			d.trouble.say(d.log, troubleSave, d.store.Save())
@@ -63,23 +63,23 @@ func (d *daemon) reconcile(ctx context.Context) error {
 				kernel = nil
 			}
 			look.forget()
-			round.within(rest)
+			round.within(time.Until(free))
 		case <-check.C:
 			look.forget()
-			round.within(rest)
+			round.within(time.Until(free))
 		case <-d.prober.changed:
-			round.within(rest)
+			round.within(time.Until(free))
 		case <-members:
-			round.within(rest)
+			round.within(time.Until(free))
 		case <-round.C:
 			round.at = time.Time{}
 			began := time.Now()
 			view := d.store.View(began)
 			d.say(view, said)
 			again := d.settle(view, look.way)
-			rest = max(pause, time.Since(began))
+			free = time.Now().Add(max(pause, time.Since(began)))
 			if !view.Next.IsZero() && (again == 0 || time.Until(view.Next) < again) {
-				again = max(rest, time.Until(view.Next))
+				again = max(time.Until(free), time.Until(view.Next))
 			}
 			if again > 0 {
 				round.within(again)
@@ -98,6 +98,7 @@ type alarm struct {
 func newAlarm() *alarm { return &alarm{time.NewTimer(0), time.Now()} }
 
 func (a *alarm) within(d time.Duration) {
+	d = max(d, 0)
 	if at := time.Now().Add(d); a.at.IsZero() || at.Before(a.at) {
 		a.at = at
 		a.Reset(d)
@@ -129,7 +130,6 @@ func (d *daemon) settle(view membership.View, look func(netip.Addr) (host.Way, e
 	}
 	d.prober.took(choices)
 	d.note(choices)
-	d.choices.Store(&choices)
 
 	if err := d.engine.Apply(d.desired(view, choices)); err != nil {
 		d.log.Error("the dataplane keeps its former peers", "reason", err)
@@ -146,6 +146,7 @@ func (d *daemon) settle(view membership.View, look func(netip.Addr) (host.Way, e
 	if err == nil {
 		d.routed = nextHops(choices)
 	}
+	d.choices.Store(&choices)
 	return again
 }
 

@@ -45,6 +45,7 @@ type ways struct {
 type tunnelWay struct {
 	path.Candidate
 	codec encap.Codec
+	out   host.Way // to its endpoint
 }
 
 // directWay is a next hop for the blocks of one family. It is probed from TUN to TUN,
@@ -81,36 +82,37 @@ func (s *site) tunnels(r *remote) (all []tunnelWay, why string) {
 			continue
 		}
 		for _, e := range r.endpoints {
-			ceiling, err := s.reach(r, e.Addr())
+			out, err := s.reach(e.Addr())
 			if err != nil {
 				why = err.Error()
 				continue
 			}
-			all = append(all, tunnelWay{codec: codec, Candidate: path.Candidate{
+			all = append(all, tunnelWay{codec: codec, out: out, Candidate: path.Candidate{
 				Way:     path.Way{Peer: r.id, Mode: mode, To: r.at(codec, e)},
-				Ceiling: ceiling, Mute: r.static,
+				Ceiling: r.ceiling(&out), Mute: r.static,
 			}})
 		}
 	}
 	return all, why
 }
 
-// reach is the size of the largest outer packet to an endpoint of r.
-func (s *site) reach(r *remote, endpoint netip.Addr) (mtu int, err error) {
+// reach is how the kernel sends to an endpoint.
+func (s *site) reach(endpoint netip.Addr) (out host.Way, err error) {
 	if !s.has(endpoint) {
-		return 0, fmt.Errorf("its endpoint %s is of a family that the underlay of this node does not have", endpoint)
+		return out, fmt.Errorf("its endpoint %s is of a family that the underlay of this node does not have", endpoint)
 	}
-	w, err := s.look(endpoint)
-	if err != nil {
-		return 0, err
+	if out, err = s.look(endpoint); err == nil && out.Interface == s.tun {
+		err = fmt.Errorf("its endpoint %s is routed into the pod network, where packets to it would go round in circles: `ip route get %[1]s` names the route", endpoint)
 	}
-	if w.Interface == s.tun {
-		return 0, fmt.Errorf("its endpoint %s is routed into the pod network, where packets to it would go round in circles: `ip route get %[1]s` names the route", endpoint)
-	}
+	return out, err
+}
+
+// ceiling is the size of the largest packet that leaves by out and that r's link takes.
+func (r *remote) ceiling(out *host.Way) int {
 	if r.linkMTU > 0 {
-		return min(w.MTU, r.linkMTU), nil
+		return min(out.MTU, r.linkMTU)
 	}
-	return w.MTU, nil
+	return out.MTU
 }
 
 // has says whether the node has an underlay address of a's family.
@@ -168,11 +170,7 @@ func (s *site) nextHop(r *remote, v4 bool) (via netip.Addr, mtu int, why string)
 			case w.Interface != s.underlay || !w.OnLink:
 				why = "not on-link"
 			default:
-				mtu := w.MTU
-				if r.linkMTU > 0 {
-					mtu = min(mtu, r.linkMTU)
-				}
-				return e, mtu, ""
+				return e, r.ceiling(&w), ""
 			}
 		}
 	}
@@ -292,6 +290,12 @@ func (c *choice) takeTunnel(known *knowledge) {
 // narrow says that not even the least that IPv6 asks of a path gets through whole.
 func (c *choice) narrow() bool {
 	return c.tunnel != nil && c.mode != modeDirect && !c.static && c.state.Known && !c.state.Proven && c.state.MTU <= minMTU
+}
+
+// cutOutside says that IPv6 packets of up to 1280 bytes go in fragments of an outer
+// IPv6 packet.
+func (c *choice) cutOutside() bool {
+	return c.tunnel != nil && c.mode != modeDirect && c.to.Addr().Is6() && c.mtu < minMTU
 }
 
 // tunnelWhy says why it is t, where that is not the first choice.

@@ -96,11 +96,25 @@ func (q *portable) Read(arena []byte, pkts []packet.Packet) (n int, err error) {
 		}
 		used := Headroom + copy(arena[Headroom:], q.pending[q.next][:q.sizes[q.next]])
 		q.next++
+		correct(arena[Headroom:used])
 		pkts[n] = packet.Packet{Buf: arena[:used:used], Start: Headroom}
 		arena = arena[min(aligned(used), len(arena)):]
 		n++
 	}
 	return n, nil
+}
+
+// correct gives a UDP packet over IPv6 whose checksum is zero the other form of that.
+// Zero is none, which IPv6 has not (RFC 8200 section 8.1), so that the receiver would
+// drop the packet; wireguard/tun writes it where the sum comes out so, once in 65,536 times.
+func correct(p []byte) {
+	var h packet.Header
+	if !packet.ParseInto(p, &h) || h.Protocol != packet.ProtocolUDP || h.Src.Is4() {
+		return
+	}
+	if at := h.ChecksumField(); at > 0 && at+2 <= len(p) && p[at] == 0 && p[at+1] == 0 {
+		p[at], p[at+1] = 0xff, 0xff
+	}
 }
 
 // fill reads once where there is something to read, since wireguard/tun would wait.

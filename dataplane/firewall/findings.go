@@ -140,11 +140,13 @@ func (l *losses) line(where string) string {
 		where, strings.Join(verbs, ", and "), strings.Join(l.reasons, ", "))
 }
 
-func appendNew(list []string, s string) []string {
-	if slices.Contains(list, s) {
-		return list
+func appendNew(list []string, more ...string) []string {
+	for _, s := range more {
+		if !slices.Contains(list, s) {
+			list = append(list, s)
+		}
 	}
-	return append(list, s)
+	return list
 }
 
 // forwardFix is what lets pod traffic through the chain.

@@ -2,8 +2,9 @@
 // would do to pod traffic.
 //
 // The table does what weft's workers cannot, since they do not see the packets: directly routed packets are guarded
-// against forged addresses, pods' traffic to the outside is masqueraded, and the data ports are exempt from
-// connection tracking. `nft list table inet weft` explains itself. No nft binary is needed.
+// against forged addresses, pods' traffic to the outside is masqueraded, but for what would reach a peer's data port,
+// and the data ports are exempt from connection tracking. `nft list table inet weft` explains itself. No nft binary is
+// needed.
 //
 // Everything is desired state: Apply may be called at any time with the same value, and changes only what differs.
 // In the tables of others nothing is changed but with [State.Manage], and then only rules with weft's comment.
@@ -31,7 +32,11 @@ type State struct {
 	// Direct are the blocks of peers that may send without encapsulation over the underlay. A peer decides for itself
 	// when to do so: it belongs here from the moment it could.
 	Direct []netip.Prefix
-	// DataPorts are the UDP ports of the underlay that are exempt from connection tracking.
+	// Keep adds to Direct what an earlier run of the daemon has left there in the kernel, but for PodCIDRs: for the
+	// time in which this run does not know the peers yet, and they go on sending.
+	Keep bool
+	// DataPorts are the UDP ports of the underlay that are exempt from connection tracking, and to which pods may send
+	// within PodNetworks only.
 	DataPorts []uint16
 	// Endpoints are this node's addresses on the underlay, and GossipPort is where it gossips, by TCP and UDP (0 for
 	// none). They make no rules: Findings looks whether packets to DataPorts and to GossipPort come in there.
@@ -61,27 +66,30 @@ const socketBuffer = 4 << 20
 
 // Open connects to the kernel. The caller closes it.
 func Open() (*Firewall, error) {
-	f := &Firewall{}
-	if err := f.connect(); err != nil {
+	conn, err := dial()
+	if err != nil {
 		return nil, explain(err)
 	}
+	query, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
+	if err != nil {
+		return nil, errors.Join(explain(fmt.Errorf("open a netlink socket to nf_tables: %w", err)), conn.CloseLasting())
+	}
+	f := &Firewall{conn: conn, query: query}
 	if _, err := f.generation(); err != nil {
 		return nil, errors.Join(explain(err), f.Close())
 	}
 	return f, nil
 }
 
-func (f *Firewall) connect() (err error) {
+func dial() (*nftables.Conn, error) {
 	buffers := func(c *netlink.Conn) error {
 		return errors.Join(c.SetWriteBuffer(socketBuffer), c.SetReadBuffer(socketBuffer))
 	}
-	if f.conn, err = nftables.New(nftables.AsLasting(), nftables.WithSockOptions(buffers)); err != nil {
-		return fmt.Errorf("open a netlink socket to nf_tables: %w", err)
+	conn, err := nftables.New(nftables.AsLasting(), nftables.WithSockOptions(buffers))
+	if err != nil {
+		return nil, fmt.Errorf("open a netlink socket to nf_tables: %w", err)
 	}
-	if f.query, err = netlink.Dial(unix.NETLINK_NETFILTER, nil); err != nil {
-		return errors.Join(fmt.Errorf("open a netlink socket to nf_tables: %w", err), f.conn.CloseLasting())
-	}
-	return nil
+	return conn, nil
 }
 
 // Close closes the connection and leaves the rules as they are.
@@ -95,7 +103,8 @@ func (f *Firewall) Close() error {
 // Apply makes s true. Weft's table changes in one transaction: every packet meets either the former rules or the
 // wanted ones. Where the kernel holds s already nothing is changed; what others changed or flushed is repaired. Where
 // only prefixes or ports differ, the rules and their counters stay. The slices of s are copied. All errors are
-// joined; without CAP_NET_ADMIN there is one that says how to get it.
+// joined; without CAP_NET_ADMIN there is one that says how to get it, and ErrNoMasquerade is among them where Apply would
+// do without s.Masquerade.
 func (f *Firewall) Apply(s State) error {
 	if err := s.validate(); err != nil {
 		return fmt.Errorf("firewall state: %w", err)
@@ -110,7 +119,15 @@ func (f *Firewall) Apply(s State) error {
 	if now == f.settled && reflect.DeepEqual(s, f.state) {
 		return nil
 	}
-	f.state, f.settled = s.clone(), 0
+	f.settled = 0
+	if s.Keep {
+		kept, err := f.directOfBefore(s.PodCIDRs)
+		if err != nil {
+			return explain(err)
+		}
+		s.Direct = slices.Concat(s.Direct, kept)
+	}
+	f.state = s.clone()
 	ownChanged, ownErr := f.applyTable(wantedTable(s))
 	foreignChanged, foreignErr := f.applyForeign(s)
 	if err := errors.Join(ownErr, foreignErr); err != nil {
@@ -134,7 +151,8 @@ func (f *Firewall) Remove() error {
 	return explain(errors.Join(f.removeTable(), foreignErr))
 }
 
-// Spoofed is how many packets the anti-spoof rules have dropped since the table was made. Without a table it is 0.
+// Spoofed is how many packets the anti-spoof rules have dropped since the table was made, pods' to data ports among
+// them. Without a table it is 0.
 func (f *Firewall) Spoofed() (packets uint64, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -168,14 +186,30 @@ func (s State) clone() State {
 	return s
 }
 
-// commit sends what was queued as one transaction: the kernel does all of it or nothing. After a failure answers may
-// still be queued in the socket, therefore another takes its place.
-func (f *Firewall) commit(what string) error {
-	err := f.conn.Flush()
-	if err == nil {
-		return nil
+// transact sends what queue queues as one transaction: the kernel does all of it or nothing. Where queue or the kernel
+// fails another connection takes the place of this, in which messages may be left that were not sent, and answers that
+// were not read.
+func (f *Firewall) transact(what string, queue func() (changed bool, err error)) (changed bool, err error) {
+	changed, err = queue()
+	if err == nil && changed {
+		if err = f.conn.Flush(); err != nil {
+			err = fmt.Errorf("%s: %w", what, err)
+		}
 	}
-	return errors.Join(fmt.Errorf("%s: %w", what, err), f.Close(), f.connect())
+	if err != nil {
+		return false, errors.Join(err, f.reconnect())
+	}
+	return changed, nil
+}
+
+func (f *Firewall) reconnect() error {
+	closeErr := f.conn.CloseLasting()
+	conn, err := dial()
+	if err != nil {
+		conn = &nftables.Conn{} // opens a socket whenever it needs one
+	}
+	f.conn = conn
+	return errors.Join(closeErr, err)
 }
 
 // explain ends a refusal with what prevents it.

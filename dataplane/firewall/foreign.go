@@ -24,20 +24,19 @@ func (f *Firewall) applyForeign(s State) (changed bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	for _, c := range all.base(nftables.ChainHookForward) {
-		if all.tables[keyOf(c.Table)] == nil || all.tables[keyOf(c.Table)].Flags&tableOwned != 0 {
-			continue
+	return f.transact("accept pod traffic in the host's forward chains", func() (changed bool, err error) {
+		for _, c := range all.base(nftables.ChainHookForward) {
+			if all.tables[keyOf(c.Table)] == nil || all.tables[keyOf(c.Table)].Flags&tableOwned != 0 {
+				continue
+			}
+			did, err := f.manage(all, c, s)
+			if err != nil {
+				return false, err
+			}
+			changed = changed || did
 		}
-		did, err := f.manage(all, c, s)
-		if err != nil {
-			return changed, err
-		}
-		changed = changed || did
-	}
-	if !changed {
-		return false, nil
-	}
-	return true, f.commit("accept pod traffic in the host's forward chains")
+		return changed, nil
+	})
 }
 
 // manage queues the changes of one chain.

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -25,28 +26,38 @@ func (f *Firewall) applyTable(want *table) (changed bool, err error) {
 	if have == nil || have.frame() != want.frame() {
 		return true, f.makeTable(want)
 	}
-	for i, s := range want.sets {
-		if slices.EqualFunc(have.sets[i].elements, s.elements, func(a, b nftables.SetElement) bool { return compareElements(a, b) == 0 }) {
-			continue
+	return f.transact("change the sets of nftables table inet weft", func() (changed bool, err error) {
+		for i, s := range want.sets {
+			if slices.EqualFunc(have.sets[i].elements, s.elements, func(a, b nftables.SetElement) bool { return compareElements(a, b) == 0 }) {
+				continue
+			}
+			changed = true
+			handle := s.handle(i)
+			f.conn.FlushSet(handle)
+			if err := f.addElements(handle, s.elements); err != nil {
+				return false, err
+			}
 		}
-		changed = true
-		handle := s.handle(i)
-		f.conn.FlushSet(handle)
-		if err := f.addElements(handle, s.elements); err != nil {
-			return false, err
-		}
-	}
-	if !changed {
-		return false, nil
-	}
-	return true, f.commit("change the sets of nftables table inet weft")
+		return changed, nil
+	})
 }
 
 // makeTable replaces the table, or makes the first.
 func (f *Firewall) makeTable(want *table) error {
-	t := ownTable()
-	f.conn.AddTable(t) // so that there is one to delete
-	f.conn.DelTable(t)
+	_, err := f.transact("make nftables table inet weft", func() (bool, error) {
+		t := ownTable()
+		f.conn.AddTable(t) // so that there is one to delete
+		f.conn.DelTable(t)
+		return true, f.addTable(t, want)
+	})
+	if isLack(err) {
+		return f.lacking(want, err)
+	}
+	return err
+}
+
+// addTable queues a table with all that is in it.
+func (f *Firewall) addTable(t *nftables.Table, want *table) error {
 	f.conn.AddTable(t)
 	ids := make(map[string]uint32)
 	for i, s := range want.sets {
@@ -68,7 +79,7 @@ func (f *Firewall) makeTable(want *table) error {
 			f.conn.AddRule(&nftables.Rule{Table: t, Chain: handle, Exprs: r.exprs, UserData: comment(r.comment)})
 		}
 	}
-	return f.commit("make nftables table inet weft")
+	return nil
 }
 
 func (f *Firewall) removeTable() error {
@@ -76,8 +87,11 @@ func (f *Firewall) removeTable() error {
 	if err != nil || have == nil {
 		return err
 	}
-	f.conn.DelTable(ownTable())
-	return f.commit("remove nftables table inet weft")
+	_, err = f.transact("remove nftables table inet weft", func() (bool, error) {
+		f.conn.DelTable(ownTable())
+		return true, nil
+	})
+	return err
 }
 
 // handle is the i-th set of the table as the library takes it. The ID, which tells the sets of one transaction apart,
@@ -96,6 +110,23 @@ func (f *Firewall) addElements(s *nftables.Set, elements []nftables.SetElement) 
 		}
 	}
 	return nil
+}
+
+// directOfBefore is what the kernel has in the sets of direct prefixes, without what lies in own.
+func (f *Firewall) directOfBefore(own []netip.Prefix) ([]netip.Prefix, error) {
+	have, err := f.listTable()
+	if err != nil || have == nil {
+		return nil, err
+	}
+	var direct []netip.Prefix
+	for i := range families {
+		for _, s := range have.sets {
+			if s.name == setName(setDirect, &families[i]) && s.interval {
+				direct = append(direct, prefixesIn(s.elements, &families[i], own)...)
+			}
+		}
+	}
+	return direct, nil
 }
 
 // listTable is weft's table as the kernel has it, nil where there is none.

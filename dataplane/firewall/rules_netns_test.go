@@ -3,9 +3,11 @@
 package firewall
 
 import (
+	"net"
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netns"
 )
@@ -84,11 +86,85 @@ func TestTunnelsAreNotTracked(t *testing.T) {
 	}
 	count("in", "2")
 	count("out", "2")
+}
 
-	// A pod's own traffic to such a port is tracked, else it would leave with the pod's address.
+// Their peers would take what comes from the node's address for the node's.
+func TestPodsDoNotReachDataPortsOutside(t *testing.T) {
+	l := newLab(t)
+	s := testState()
+	must(t, l.fw.Apply(s))
 	for family, a := range addressings {
-		if got, ok := l.send(t, l.pod, a.pod, l.underlay, a.outside, 8285, patience); !ok || got != a.node {
-			t.Errorf("%s: a pod's datagram arrives: %t, from %s, want from %s", family, ok, got, a.node)
+		for _, port := range s.DataPorts {
+			for _, to := range []struct {
+				side netns.NsHandle
+				addr string
+			}{{l.underlay, a.peer}, {l.underlay, a.outside}, {l.node, a.node}} {
+				before := spoofed(t, l.fw)
+				if got, ok := l.send(t, l.pod, a.pod, to.side, to.addr, int(port), absence); ok {
+					t.Errorf("%s: a pod's datagram to port %d of %s arrives, from %s", family, port, to.addr, got)
+				}
+				if after := spoofed(t, l.fw); after != before+1 {
+					t.Errorf("%s: to port %d of %s: %d packets counted, want 1", family, port, to.addr, after-before)
+				}
+			}
+		}
+		for _, pass := range []struct {
+			what             string
+			from, to         netns.NsHandle
+			src, dst, source string
+			port             int
+		}{
+			{"a pod to a pod", l.pod, l.remote, a.pod, a.remotePod, a.pod, 8285},
+			{"a pod to a pod, directly", l.pod, l.underlay, a.pod, a.directPod, a.pod, 8285},
+			{"a pod to another port of a peer", l.pod, l.underlay, a.pod, a.peer, a.node, 8286},
+			{"the node to a peer", l.node, l.underlay, a.node, a.peer, a.node, 8285},
+			{"a peer to the node", l.underlay, l.node, a.peer, a.node, a.peer, 8285},
+		} {
+			if got, ok := l.send(t, pass.from, pass.src, pass.to, pass.dst, pass.port, patience); !ok || got != pass.source {
+				t.Errorf("%s: %s arrives: %t, from %q, want from %q", family, pass.what, ok, got, pass.source)
+			}
+		}
+	}
+}
+
+// A datagram in fragments has its ports in the first alone.
+func TestPodsDoNotReachDataPortsInFragments(t *testing.T) {
+	for _, masquerade := range []bool{true, false} {
+		l := newLab(t)
+		s := testState()
+		s.Masquerade = masquerade
+		must(t, l.fw.Apply(s))
+		for family, a := range addressings {
+			var arrives, end, sender *net.UDPConn
+			var err error
+			listen := func(port int) *net.UDPConn {
+				c, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.ParseIP(a.peer), Port: port})
+				must(t, err)
+				return c
+			}
+			l.in(t, l.underlay, func() { arrives, end = listen(8285), listen(8286) })
+			l.in(t, l.pod, func() {
+				sender, err = net.ListenUDP("udp", &net.UDPAddr{IP: net.ParseIP(a.pod)})
+				must(t, err)
+			})
+			for _, port := range []int{8285, 8286} { // the second says that the first would have come
+				_, err = sender.WriteTo(make([]byte, 4000), &net.UDPAddr{IP: net.ParseIP(a.peer), Port: port})
+				must(t, err)
+			}
+			must(t, end.SetReadDeadline(time.Now().Add(patience)))
+			if n, err := end.Read(make([]byte, 5000)); n != 4000 || err != nil {
+				t.Errorf("%s, masquerade %t: %d octets to another port, %v", family, masquerade, n, err)
+			}
+			must(t, arrives.SetReadDeadline(time.Now().Add(absence)))
+			if n, err := arrives.Read(make([]byte, 5000)); err == nil {
+				t.Errorf("%s, masquerade %t: %d octets arrive at the data port", family, masquerade, n)
+			}
+			for _, c := range []*net.UDPConn{arrives, end, sender} {
+				must(t, c.Close())
+			}
+		}
+		if n := spoofed(t, l.fw); n != 2 {
+			t.Errorf("masquerade %t: %d packets counted, want 2", masquerade, n)
 		}
 	}
 }

@@ -57,6 +57,55 @@ func rangesOf(prefixes []netip.Prefix) []addrRange {
 	return ranges
 }
 
+// prefixesIn are the prefixes that the sorted elements of a set stand for, without what lies in others.
+func prefixesIn(elements []nftables.SetElement, f *family, others []netip.Prefix) []netip.Prefix {
+	var ranges []addrRange
+	for _, e := range elements {
+		a, _ := netip.AddrFromSlice(e.Key)
+		if a.BitLen() != f.bits {
+			return nil // a set of the same name, but none of weft's
+		}
+		if n := len(ranges); n > 0 && !ranges[n-1].end.IsValid() {
+			ranges[n-1].end = a
+		}
+		if !e.IntervalEnd {
+			ranges = append(ranges, addrRange{first: a})
+		}
+	}
+	var prefixes []netip.Prefix
+	for _, r := range ranges {
+		prefixes = append(prefixes, r.prefixes(f.of(others))...)
+	}
+	return prefixes
+}
+
+// prefixes cuts the range, without what lies in others, into as few prefixes as can be.
+func (r addrRange) prefixes(others []netip.Prefix) []netip.Prefix {
+	var prefixes []netip.Prefix
+	for a := r.first; r.holds(a); {
+		if i := slices.IndexFunc(others, func(o netip.Prefix) bool { return o.Contains(a) }); i >= 0 {
+			a = lastOf(others[i]).Next()
+			continue
+		}
+		p := netip.PrefixFrom(a, a.BitLen())
+		for p.Bits() > 0 {
+			wider := netip.PrefixFrom(a, p.Bits()-1)
+			if wider != wider.Masked() || !r.holds(lastOf(wider)) || slices.ContainsFunc(others, wider.Overlaps) {
+				break
+			}
+			p = wider
+		}
+		prefixes = append(prefixes, p)
+		a = lastOf(p).Next()
+	}
+	return prefixes
+}
+
+// holds is false for the address after the last of all, which is not valid.
+func (r addrRange) holds(a netip.Addr) bool {
+	return a.IsValid() && !a.Less(r.first) && (!r.end.IsValid() || a.Less(r.end))
+}
+
 func lastOf(p netip.Prefix) netip.Addr {
 	b := p.Addr().AsSlice()
 	for i := p.Bits(); i < len(b)*8; i++ {

@@ -49,3 +49,25 @@ func TestRangesHoldThePrefixes(t *testing.T) {
 		}
 	})
 }
+
+// What is read out of a set is what was put in, without what is others'.
+func TestElementsStandForThePrefixes(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		family := rapid.IntRange(0, 1).Draw(t, "family")
+		prefixes := prefixesOf(family).Draw(t, "prefixes")
+		others := prefixesOf(family).Draw(t, "others")
+		got := prefixesIn(prefixSet(setDirect, &families[family], prefixes).elements, &families[family], others)
+		probe := addressOf(family).Draw(t, "probe")
+		contains := func(list []netip.Prefix) bool {
+			return slices.ContainsFunc(list, func(p netip.Prefix) bool { return p.Contains(probe) })
+		}
+		if want := contains(prefixes) && !contains(others); contains(got) != want {
+			t.Fatalf("%v in %v: %t, want %t", probe, got, !want, want)
+		}
+		for i, p := range got {
+			if p != p.Masked() || i > 0 && !lastOf(got[i-1]).Less(p.Addr()) {
+				t.Fatalf("prefix %d of %v", i, got)
+			}
+		}
+	})
+}

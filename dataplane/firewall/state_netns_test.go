@@ -4,12 +4,14 @@ package firewall
 
 import (
 	"encoding/binary"
+	"errors"
 	"net/netip"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/google/nftables"
 	"golang.org/x/sys/unix"
 )
 
@@ -143,6 +145,44 @@ func TestManyPeers(t *testing.T) {
 	}
 	if got := strings.Count(run(t, "nft", "list", "set", "inet", "weft", "direct6"), "/64"); got != peers {
 		t.Errorf("%d prefixes in the set", got)
+	}
+}
+
+// What was queued for a transaction that came to nothing is not sent with the next.
+func TestFailuresLeaveNothingBehind(t *testing.T) {
+	fw := newNode(t)
+	nft(t, "table ip filter { chain FORWARD { type filter hook forward priority filter; policy drop; }; }")
+	s := testState()
+	must(t, fw.Apply(s))
+	before := run(t, "nft", "list", "table", "inet", "weft")
+
+	changed := s.clone()
+	changed.Direct = nil
+	want := wantedTable(changed)
+	for i := range want.sets {
+		if want.sets[i].name == "own6" { // behind those of direct prefixes
+			want.sets[i].elements = []nftables.SetElement{{Key: make([]byte, 1<<16)}} // too long for a message
+		}
+	}
+	if _, err := fw.applyTable(want); err == nil {
+		t.Fatal("a key of 65,536 octets is taken")
+	}
+	_, err := fw.transact("", func() (bool, error) {
+		fw.conn.AddTable(&nftables.Table{Name: "left", Family: nftables.TableFamilyIPv4})
+		return true, errors.New("no")
+	})
+	if err == nil {
+		t.Fatal("the error is lost")
+	}
+	s.Manage = true
+	_, err = fw.applyForeign(s)
+	must(t, err)
+	if got := run(t, "nft", "list", "table", "inet", "weft"); got != before {
+		t.Errorf("the next transaction changed %s\nbefore: %s", got, before)
+	}
+	got := run(t, "nft", "list", "ruleset")
+	if strings.Contains(got, "left") || !strings.Contains(got, acceptComment) {
+		t.Errorf("want the accepts, and no table left: %s", got)
 	}
 }
 

@@ -16,6 +16,8 @@ const (
 	setOwn      = "own"      // this node's pods
 	setDirect   = "direct"   // pods of peers that send directly
 	setPorts    = "data_ports"
+
+	chainMasquerade = "masquerade"
 )
 
 // A table is what there is, or shall be, in weft's table. Everything is ordered by name, but the rules of a chain.
@@ -62,11 +64,22 @@ func wantedTable(s State) *table {
 }
 
 // prerouting is at priority raw, before connection tracking: what is dropped there, a forged reset say, has not
-// touched the tracked state of the connection that it pretends to be of. It comes after defragmentation, but rules
-// that look at addresses alone do not need that. Packets in a tunnel have nodes' addresses outside, which never lie
-// in a pod network. Nobody else may send with the addresses of this node's pods, which are never among those of peers.
+// touched the tracked state of the connection that it pretends to be of. Packets in a tunnel have nodes' addresses
+// outside, which never lie in a pod network. Nobody else may send with the addresses of this node's pods, which are
+// never among those of peers.
+//
+// A peer knows a node by the outer source address alone, and a pod's datagram that is masqueraded, by weft or another
+// program, has the node's. So a pod reaches data ports of pods only: which addresses outside are those of nodes is not
+// asked, and a datagram to such a port where no node is, that of another VXLAN say, is dropped as well. Connection
+// tracking, without which there is no masquerade, has fragments joined before priority raw; else the first one, which
+// holds the ports, is dropped.
 func prerouting(s State) chain {
 	c := chain{"prerouting", nftables.ChainTypeFilter, *nftables.ChainHookPrerouting, *nftables.ChainPriorityRaw, nil}
+	for i := range families {
+		f := &families[i]
+		c.rules = append(c.rules, rule{"pods do not reach data ports outside, where they would pass for their node",
+			slices.Concat(f.is(), toDataPort(setPorts), f.inSet(f.src, setOwn), f.notInSet(f.dst, setNetworks), verdict(expr.VerdictDrop))})
+	}
 	c.rules = append(c.rules, rule{"only the underlay is looked at",
 		append(inInterface(expr.CmpOpNeq, s.Underlay), &expr.Verdict{Kind: expr.VerdictAccept})})
 	for i := range families {
@@ -74,7 +87,7 @@ func prerouting(s State) chain {
 		c.rules = append(c.rules, rule{"forged: not from a peer that may send without encapsulation",
 			slices.Concat(f.is(), f.inSet(f.src, setNetworks), f.notInSet(f.src, setDirect), verdict(expr.VerdictDrop))})
 	}
-	// A pod's own datagrams to such a port elsewhere stay tracked, since they come in elsewhere: they are masqueraded.
+	// From the underlay alone: what pods send to such a port of a pod stays tracked.
 	c.rules = append(c.rules, rule{"tunnels: no connection tracking", slices.Concat(toDataPort(setPorts), []expr.Any{&expr.Notrack{}})})
 	return c
 }
@@ -89,7 +102,7 @@ func output() chain {
 // packets of one socket at the same moment, such as a resolver's A and AAAA queries, else race for one (fully-random in
 // nft(8)).
 func masquerade(s State) chain {
-	c := chain{"masquerade", nftables.ChainTypeNAT, *nftables.ChainHookPostrouting, *nftables.ChainPriorityNATSource, nil}
+	c := chain{chainMasquerade, nftables.ChainTypeNAT, *nftables.ChainHookPostrouting, *nftables.ChainPriorityNATSource, nil}
 	out := slices.Concat(outInterface(expr.CmpOpNeq, s.Tun), outInterface(expr.CmpOpNeq, "lo"))
 	for i := range families {
 		f := &families[i]

@@ -116,7 +116,7 @@ func TestApplyCorrectsAndSweeps(t *testing.T) {
 	for _, foreign := range []netlink.Route{
 		{Dst: hostNet("198.51.100.0/24"), Gw: net.ParseIP("192.0.2.1")},
 		{Dst: hostNet("2001:db8:1::/48"), Gw: net.ParseIP("2001:db8::1")},
-		{Dst: hostNet("198.51.100.0/24"), Gw: net.ParseIP("192.0.2.1"), Table: ProbeTable},
+		{Dst: hostNet("198.51.100.0/24"), Gw: net.ParseIP("192.0.2.1"), Table: Table},
 	} {
 		foreign.Protocol = unix.RTPROT_STATIC
 		must(t, h.nl.RouteAdd(&foreign))
@@ -162,20 +162,20 @@ func TestApplyCorrectsAndSweeps(t *testing.T) {
 		{Dst: hostNet("10.95.0.0/16"), MultiPath: []*netlink.NexthopInfo{
 			{LinkIndex: eth, Gw: net.ParseIP("192.0.2.7")}, {LinkIndex: eth, Gw: net.ParseIP("192.0.2.8")}}},
 		{Dst: hostNet("0.0.0.0/0"), Gw: net.ParseIP("192.0.2.1")},
-		{Dst: hostNet("10.92.0.0/16"), Gw: net.ParseIP("192.0.2.7"), Table: ProbeTable},
-		{Dst: hostNet("0.0.0.0/0"), Type: unix.RTN_UNREACHABLE, Priority: unreachableMetric, Table: ProbeTable},
+		{Dst: hostNet("10.92.0.0/16"), Gw: net.ParseIP("192.0.2.7"), Table: Table},
+		{Dst: hostNet("0.0.0.0/0"), Type: unix.RTN_UNREACHABLE, Priority: unreachableMetric, Table: Table},
 		{Dst: hostNet("fd00:99::/64"), Gw: net.ParseIP("2001:db8::77"), Flags: unix.RTNH_F_ONLINK, LinkIndex: eth},
 		{Dst: hostNet("fd00:98::/64"), LinkIndex: eth, Priority: 50},
 		{Dst: hostNet("fd00:97::/64"), Type: unix.RTN_UNREACHABLE, Priority: unreachableMetric},
 		{Dst: hostNet("fd00:96::/64"), MultiPath: []*netlink.NexthopInfo{
 			{LinkIndex: eth, Gw: net.ParseIP("2001:db8::7")}, {LinkIndex: eth, Gw: net.ParseIP("2001:db8::8")}}},
-		{Dst: hostNet("fd00:95::/64"), Gw: net.ParseIP("2001:db8::7"), Table: ProbeTable},
+		{Dst: hostNet("fd00:95::/64"), Gw: net.ParseIP("2001:db8::7"), Table: Table},
 		{Dst: hostNet("fd00:244::/32"), LinkIndex: eth, Gw: net.ParseIP("2001:db8::7"), Priority: defaultMetric6 + 1},
 	} {
 		stale.Protocol = RouteProtocol
 		must(t, h.nl.RouteAdd(&stale))
 	}
-	for _, stale := range []netlink.Rule{probeRule(netlink.FAMILY_V4), probeRule(netlink.FAMILY_V6)} {
+	for _, stale := range []netlink.Rule{markRule(netlink.FAMILY_V4), markRule(netlink.FAMILY_V6)} {
 		must(t, h.nl.RuleAdd(&stale))
 		stale.Priority, stale.Mark = 300, 7
 		must(t, h.nl.RuleAdd(&stale))
@@ -221,7 +221,7 @@ func TestApplyNamesAForeignRoute(t *testing.T) {
 		{netlink.Route{Dst: hostNet("10.244.0.0/16"), Gw: net.ParseIP("192.0.2.1")}, "10.244.0.0/16 via 192.0.2.1 dev eth0 proto static", ourRoutes()[0]},
 		{netlink.Route{Dst: hostNet("fd00:244::/32"), Gw: net.ParseIP("2001:db8::1")}, "fd00:244::/32 via 2001:db8::1 dev eth0 proto static metric 1024", ourRoutes()[1]},
 		{netlink.Route{Dst: hostNet("10.244.2.0/24"), Gw: net.ParseIP("192.0.2.1")}, "10.244.2.0/24 via 192.0.2.1 dev eth0 proto static", directRoutes()[0]},
-		{netlink.Route{Dst: hostNet("10.244.3.0/32"), Gw: net.ParseIP("192.0.2.1"), Table: ProbeTable},
+		{netlink.Route{Dst: hostNet("10.244.3.0/32"), Gw: net.ParseIP("192.0.2.1"), Table: Table},
 			"10.244.3.0/32 via 192.0.2.1 dev eth0 table 119 proto static", directRoutes()[3]},
 	} {
 		t.Run(c.text, func(t *testing.T) {

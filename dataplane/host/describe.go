@@ -56,6 +56,12 @@ func (n linkNames) describe(r netlink.Route) string {
 	if r.Flags&unix.RTNH_F_ONLINK != 0 {
 		b.WriteString(" onlink")
 	}
+	switch {
+	case r.MTULock:
+		fmt.Fprintf(&b, " mtu lock %d", r.MTU)
+	case r.MTU != 0:
+		fmt.Fprintf(&b, " mtu %d", r.MTU)
+	}
 	return b.String()
 }
 

@@ -26,7 +26,8 @@ func theirRoutes() []string {
 }
 
 // directState is testState with peer 2 reached directly, peer 3 probed, and peer 4 with IPv4 pods on an underlay
-// that has IPv6 only, at addresses that no connected route holds.
+// that has IPv6 only, at addresses that no connected route holds. The paths to 2001:db8::5, which is on the link, and
+// 2001:db8:66::6, which is not, are narrow.
 func directState() State {
 	s := testState()
 	s.Underlay = "eth0"
@@ -35,8 +36,10 @@ func directState() State {
 		Route{Prefix: block2, Source: netip.MustParseAddr("10.244.1.0"), Via: netip.MustParseAddr("192.0.2.22"), Device: "eth0"},
 		Route{Prefix: block2v6, Via: netip.MustParseAddr("2001:db8::22"), Device: "eth0"},
 		Route{Prefix: netip.MustParsePrefix("10.244.4.0/24"), Via: netip.MustParseAddr("2001:db8:44::44"), Device: "eth0"},
-		Route{Prefix: netip.MustParsePrefix("10.244.3.0/32"), Via: netip.MustParseAddr("198.51.100.33"), Device: "eth0", Probe: true},
-		Route{Prefix: netip.MustParsePrefix("fd00:244:3::/128"), Via: netip.MustParseAddr("2001:db8:33::33"), Device: "eth0", Probe: true})
+		Route{Prefix: netip.MustParsePrefix("10.244.3.0/32"), Via: netip.MustParseAddr("198.51.100.33"), Device: "eth0", Marked: true},
+		Route{Prefix: netip.MustParsePrefix("fd00:244:3::/128"), Via: netip.MustParseAddr("2001:db8:33::33"), Device: "eth0", Marked: true},
+		Route{Prefix: netip.MustParsePrefix("2001:db8::5/128"), Device: "eth0", MTU: 1280, Marked: true},
+		Route{Prefix: netip.MustParsePrefix("2001:db8:66::6/128"), Via: netip.MustParseAddr("fe80::1"), Device: "eth0", MTU: 1280, Marked: true})
 	return s
 }
 
@@ -48,8 +51,10 @@ func directRoutes() []string {
 		"10.244.4.0/24 via inet6 2001:db8:44::44 dev eth0 proto 119 onlink",
 		"10.244.3.0/32 via 198.51.100.33 dev eth0 table 119 proto 119 onlink",
 		"fd00:244:3::/128 via 2001:db8:33::33 dev eth0 table 119 proto 119 metric 1024 onlink",
-		"unreachable 0.0.0.0/0 table 119 proto 119 metric 4278198272",
-		"unreachable ::/0 dev lo table 119 proto 119 metric 4278198272",
+		"unreachable 10.244.0.0/16 table 119 proto 119 metric 4278198272",
+		"unreachable fd00:244::/32 dev lo table 119 proto 119 metric 4278198272",
+		"2001:db8::5/128 dev eth0 table 119 proto 119 metric 1024 mtu lock 1280",
+		"2001:db8:66::6/128 via fe80::1 dev eth0 table 119 proto 119 metric 1024 onlink mtu lock 1280",
 	}
 }
 
@@ -59,12 +64,12 @@ func TestPacketsGoDirectly(t *testing.T) {
 	newUnderlay(t, h)
 	apply(t, h, directState())
 	for to, want := range map[string]Way{
-		"10.244.2.7":      {"eth0", false, 1500, netip.MustParseAddr("10.244.1.0")},
-		"fd00:244:2::7":   {"eth0", false, 1500, netip.MustParseAddr("2001:db8::2")},
-		"10.244.4.7":      {"eth0", false, 1500, netip.MustParseAddr("192.0.2.2")},
-		"10.244.3.0":      {"weft0", true, 1472, netip.MustParseAddr("10.244.1.0")},
-		"fd00:244:3::":    {"weft0", true, 1472, netip.MustParseAddr("fd00:244:1::")},
-		"fd00:244:99::99": {"weft0", true, 1472, netip.MustParseAddr("fd00:244:1::")},
+		"10.244.2.7":      {Interface: "eth0", Via: netip.MustParseAddr("192.0.2.22"), MTU: 1500, Source: netip.MustParseAddr("10.244.1.0")},
+		"fd00:244:2::7":   {Interface: "eth0", Via: netip.MustParseAddr("2001:db8::22"), MTU: 1500, Source: netip.MustParseAddr("2001:db8::2")},
+		"10.244.4.7":      {Interface: "eth0", Via: netip.MustParseAddr("2001:db8:44::44"), MTU: 1500, Source: netip.MustParseAddr("192.0.2.2")},
+		"10.244.3.0":      {Interface: "weft0", OnLink: true, MTU: 1472, Source: netip.MustParseAddr("10.244.1.0")},
+		"fd00:244:3::":    {Interface: "weft0", OnLink: true, MTU: 1472, Source: netip.MustParseAddr("fd00:244:1::")},
+		"fd00:244:99::99": {Interface: "weft0", OnLink: true, MTU: 1472, Source: netip.MustParseAddr("fd00:244:1::")},
 	} {
 		if got, err := h.Way(netip.MustParseAddr(to)); err != nil || got != want {
 			t.Errorf("Way(%s) = %+v, %v; want %+v", to, got, err, want)
@@ -96,7 +101,7 @@ func TestApplyDoesTheRestWithoutADevice(t *testing.T) {
 	s := directState()
 	s.Routes[4].Device = "eth9"
 	_, err := h.Apply(s)
-	if err == nil || !strings.Contains(err.Error(), "add route 10.244.2.0/24 via 192.0.2.22: interface eth9 does not exist") || strings.Contains(err.Error(), "\n") {
+	if err == nil || !strings.Contains(err.Error(), "add route 10.244.2.0/24: interface eth9 does not exist") || strings.Contains(err.Error(), "\n") {
 		t.Errorf("Apply = %v, want one line that names the route and the interface", err)
 	}
 	want := slices.Concat(ourRoutes(), theirRoutes(), directRoutes()[1:])
@@ -144,35 +149,60 @@ func TestProbesKeepToTheirTable(t *testing.T) {
 		mark uint32
 		want string
 	}{
-		{"10.244.3.0", ProbeMark, "eth0 198.51.100.33"},
-		{"fd00:244:3::", ProbeMark, "eth0 2001:db8:33::33"},
-		{"10.244.3.0", ProbeMark | 0x4000, "eth0 198.51.100.33"}, // Kubernetes: to be masqueraded
+		{"10.244.3.0", Mark, "eth0 198.51.100.33"},
+		{"fd00:244:3::", Mark, "eth0 2001:db8:33::33"},
+		{"10.244.3.0", Mark | 0x4000, "eth0 198.51.100.33"}, // Kubernetes: to be masqueraded
 		{"10.244.3.0", 0, "wg0"},
 		{"fd00:244:3::", 0, "wg0"},
-		{"10.244.3.0", ProbeMark &^ 2, "wg0"},
-		// What has no probe route: neither the TUN, nor the direct route of main, nor a default route.
-		{"10.244.3.1", ProbeMark, "unreachable"},
-		{"10.244.2.1", ProbeMark, "unreachable"},
-		{"8.8.8.8", ProbeMark, "unreachable"},
-		{"fd00:244:2::1", ProbeMark, "unreachable"},
-		{"2001:db8:ffff::1", ProbeMark, "unreachable"},
-		{"192.0.2.2", ProbeMark, "lo"}, // the host's own
+		{"10.244.3.0", Mark &^ 2, "wg0"},
+		// A pod network's address without a probe route: neither the TUN, nor the direct route of main.
+		{"10.244.3.1", Mark, "unreachable"},
+		{"10.244.2.1", Mark, "unreachable"},
+		{"fd00:244:2::1", Mark, "unreachable"},
+		// What is no pod network goes as it would without a mark.
+		{"8.8.8.8", Mark, "wg0"},
+		{"2001:db8:ffff::1", Mark, "wg0"},
+		{"2001:db8::5", Mark, "eth0"},
+		{"2001:db8:66::6", Mark, "eth0 fe80::1"},
+		{"2001:db8:66::6", 0, "wg0"},
+		{"192.0.2.2", Mark, "lo"}, // the host's own
 	} {
 		if got := way(c.to, c.mark); got != c.want {
 			t.Errorf("with the mark %#x %s is reached by %s, want %s", c.mark, c.to, got, c.want)
 		}
 	}
 
-	// One family's probes end: its rule goes, the other's stays.
+	// One family's marked routes end: its rule goes, the other's stays.
 	s := directState()
-	s.Routes = s.Routes[:len(s.Routes)-1]
+	s.Routes = s.Routes[:len(s.Routes)-3]
 	apply(t, h, s)
 	if got := ruleList(t, h); len(got) != len(rules)+1 || !slices.Contains(got, "IPv4 rule priority 119 fwmark 0x100e/0x100e lookup 119 proto 119") {
-		t.Errorf("rules with IPv4 probes alone: %q", got)
+		t.Errorf("rules with marked IPv4 routes alone: %q", got)
 	}
 	apply(t, h, testState())
 	if d := cmp.Diff(rules, ruleList(t, h)); d != "" {
-		t.Errorf("rules without a probe (-want +got):\n%s", d)
+		t.Errorf("rules without a marked route (-want +got):\n%s", d)
+	}
+}
+
+// What a link takes has no say in what the path does, nor the other way round.
+func TestMTUOfAPathIsItsOwn(t *testing.T) {
+	h := newNamespace(t)
+	newTUN(t, "weft0")
+	eth := newUnderlay(t, h)
+	apply(t, h, directState())
+	for _, mtu := range []int{1280, 1500} {
+		must(t, h.nl.LinkSetMTU(eth, mtu))
+		for _, to := range []string{"2001:db8::5", "2001:db8:66::6"} {
+			routes, err := h.nl.RouteGetWithOptions(net.ParseIP(to), &netlink.RouteGetOptions{Mark: Mark})
+			must(t, err)
+			if r := routes[0]; r.MTU != 1280 || !r.MTULock {
+				t.Errorf("on a link of %d bytes the path to %s takes %d, locked %v", mtu, to, r.MTU, r.MTULock)
+			}
+		}
+		if got, err := h.Way(netip.MustParseAddr("2001:db8::5")); err != nil || got.MTU != mtu {
+			t.Errorf("on a link of %d bytes Way = %+v, %v", mtu, got, err)
+		}
 	}
 }
 

@@ -1,5 +1,5 @@
 // Package host brings the node's kernel to the state weft wants: the TUN's attributes and addresses, the routes
-// that lead into it or directly to a peer, the rule for probes, and the sysctls they need. It also answers what
+// that lead into it or directly to a peer, the rule for marked packets, and the sysctls they need. It also answers what
 // weft must know of the host: the underlay, the way to a peer, whether the pod network is free, whether the rights
 // are there, and when something changed.
 //
@@ -29,13 +29,13 @@ const (
 	// RouteProtocol is the routing protocol number (rtm_protocol, rtnetlink(7); FRA_PROTOCOL, linux/fib_rules.h)
 	// that marks a route or a rule as weft's. Neither linux/rtnetlink.h nor iproute2's rt_protos assigns it.
 	RouteProtocol = 119
-	// ProbeTable is the routing table of Route.Probe.
-	ProbeTable = 119
-	// ProbeMark is the SO_MARK of packets that are routed by ProbeTable. These are bits 1, 2, 3 and 12, which
+	// Table is the routing table of Route.Marked.
+	Table = 119
+	// Mark is the SO_MARK of packets that are routed by Table first. These are bits 1, 2, 3 and 12, which
 	// leave alone what others test by itself (github.com/fwmark/registry): 0x80 AWS, 0xf00 Cilium, 0x2000 the CNI
 	// portmap plugin, 0x4000 and 0x8000 Kubernetes, 0x40 Istio, and the upper half of Calico, Weave Net and
 	// Tailscale. The rule tests no other bits, so that those may be set or cleared on the way.
-	ProbeMark = 0x100e
+	Mark = 0x100e
 )
 
 // State is what Apply makes true. Either family may be absent.
@@ -55,9 +55,9 @@ type State struct {
 	Routes []Route
 }
 
-// Route is a route with weft's mark. It leads into State.Link, or to a next hop on Device where Via is set, or
-// answers "unreachable" when Unreachable is set; such a route takes the worst metric in use, so that any other
-// route to a part or the whole of Prefix wins over it.
+// Route is a route with weft's mark. It leads into State.Link, or where Device is set out of that, to Via or straight
+// to the destination; or it answers "unreachable" when Unreachable is set. Such a route takes the worst metric in
+// use, so that any other route to a part or the whole of Prefix wins over it.
 type Route struct {
 	Prefix      netip.Prefix
 	Unreachable bool
@@ -69,9 +69,14 @@ type Route struct {
 	// the underlay's addresses are /32, is no error.
 	Via    netip.Addr
 	Device string
-	// Probe puts the route into ProbeTable in place of the main table. Packets with ProbeMark consult that table
-	// and no other but the kernel's own addresses: what it does not hold is unreachable for them.
-	Probe bool
+	// MTU is what the path takes, in octets, where that is less than the link; 0 leaves it to the link. The kernel
+	// cuts by it the packets of sockets that let it (IPV6_MTU_DISCOVER below IPV6_PMTUDISC_PROBE, ip6_skb_dst_mtu,
+	// include/net/ip6_route.h). It is locked: else a change of the link's MTU may carry it along
+	// (rt6_mtu_change_route, net/ipv6/route.c).
+	MTU int
+	// Marked puts the route into Table in place of the main table. Packets with Mark consult that first. What it
+	// does not hold goes as all else does, but never into State.Link: that is unreachable for them.
+	Marked bool
 }
 
 // Host is a connection to the kernel of the network namespace whose thread opened it. Its methods may be called
@@ -115,7 +120,7 @@ func (h *Host) Close() error {
 // repaired names what the Apply before left in place, s wants too, and was found gone or changed, each as
 // "route 10.244.2.0/24 via 192.0.2.2 dev eth0 proto 119 onlink": somebody else did that.
 //
-// A probe route that s no longer holds must not be sent by any more: the rule goes with the last one.
+// A marked route that s no longer holds must not be relied on any more: the rule goes with the last one.
 func (h *Host) Apply(s State) (repaired []string, err error) {
 	if err := s.validate(); err != nil {
 		return nil, fmt.Errorf("host state: %w", err)
@@ -140,7 +145,7 @@ func (h *Host) Apply(s State) (repaired []string, err error) {
 		{do: func() error { return h.applyLink(&l, tun, s) }},
 		{do: func() error { return h.applyAddresses(&l, tun, s.Addresses) }},
 		{do: func() error { return h.applyRoutes(&l, links, s) }}, // a route's source must be an address by now
-		{do: func() error { return h.applyRules(&l, s.probed()) }},
+		{do: func() error { return h.applyRules(&l, s.marked()) }},
 	}))
 	h.held = l.after
 	return l.repaired, err
@@ -211,8 +216,10 @@ func (r Route) validate() error {
 		return errors.New("not a prefix, or has bits set after its length, or is IPv4 mapped into IPv6")
 	case r.Source.IsValid() && r.Source.Is4() != v4:
 		return fmt.Errorf("the source %v is of the other family", r.Source)
-	case r.Via.IsValid() != (r.Device != ""), r.Via.IsValid() && r.Unreachable:
-		return errors.New("a next hop and its interface go together, and lead somewhere")
+	case r.Via.IsValid() && r.Device == "":
+		return errors.New("a next hop is on an interface")
+	case r.Unreachable && (r.Device != "" || r.MTU != 0):
+		return errors.New("unreachable, and yet it leads somewhere")
 	case r.Via.Is4() && !v4, r.Via.Is4In6(), r.Via.Zone() != "":
 		return fmt.Errorf("cannot go via %v", r.Via)
 	}
@@ -234,11 +241,11 @@ func (s State) wants(family int) bool {
 	return false
 }
 
-// probed are the families that have a probe route.
-func (s State) probed() (with []int) {
+// marked are the families that have a marked route.
+func (s State) marked() (with []int) {
 	for _, family := range families() {
 		for _, r := range s.Routes {
-			if r.Probe && familyOf(r.Prefix.Addr()) == family {
+			if r.Marked && familyOf(r.Prefix.Addr()) == family {
 				with = append(with, family)
 				break
 			}

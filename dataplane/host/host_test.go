@@ -22,8 +22,9 @@ func TestStateValidate(t *testing.T) {
 		Routes: []Route{
 			{Prefix: netip.MustParsePrefix("10.244.0.0/16"), Source: netip.MustParseAddr("10.244.1.0")},
 			{Prefix: netip.MustParsePrefix("fd00::/64"), Unreachable: true},
-			{Prefix: netip.MustParsePrefix("10.244.2.0/24"), Via: via, Device: "eth0", Probe: true},
+			{Prefix: netip.MustParsePrefix("10.244.2.0/24"), Via: via, Device: "eth0", Marked: true},
 			{Prefix: netip.MustParsePrefix("10.244.3.0/24"), Via: netip.MustParseAddr("2001:db8::3"), Device: "eth0"},
+			{Prefix: netip.MustParsePrefix("2001:db8::3/128"), Device: "eth0", MTU: 1280, Marked: true},
 		}}
 	if err := good.validate(); err != nil {
 		t.Errorf("a good state: %v", err)
@@ -44,7 +45,8 @@ func TestStateValidate(t *testing.T) {
 		"mapped route":     routes(Route{Prefix: netip.MustParsePrefix("::ffff:10.0.0.0/104")}),
 		"other source":     routes(Route{Prefix: block6, Source: via}),
 		"no device":        routes(Route{Prefix: block4, Via: via}),
-		"no next hop":      routes(Route{Prefix: block4, Device: "eth0"}),
+		"nowhere by MTU":   routes(Route{Prefix: block4, Unreachable: true, MTU: 1280}),
+		"nowhere by a way": routes(Route{Prefix: block4, Unreachable: true, Device: "eth0"}),
 		"to two places":    routes(Route{Prefix: block4, Unreachable: true, Via: via, Device: "eth0"}),
 		"IPv6 via IPv4":    routes(Route{Prefix: block6, Via: via, Device: "eth0"}),
 		"via a zone":       routes(Route{Prefix: block6, Via: netip.MustParseAddr("fe80::1%eth0"), Device: "eth0"}),

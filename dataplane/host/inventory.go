@@ -51,7 +51,7 @@ func (h *Host) addresses(link netlink.Link, family int) ([]netlink.Addr, error) 
 	return addrs, nil
 }
 
-// routes lists the main table and ProbeTable, IPv4 first.
+// routes lists the main table and [Table], IPv4 first.
 func (h *Host) routes() ([]netlink.Route, error) {
 	var all []netlink.Route
 	for _, family := range families() {
@@ -64,7 +64,7 @@ func (h *Host) routes() ([]netlink.Route, error) {
 		all = append(all, routes...)
 	}
 	return slices.DeleteFunc(all, func(r netlink.Route) bool {
-		return r.Table != unix.RT_TABLE_MAIN && r.Table != ProbeTable
+		return r.Table != unix.RT_TABLE_MAIN && r.Table != Table
 	}), nil
 }
 

@@ -108,7 +108,7 @@ func apply(t *testing.T, h *Host, s State) (repaired []string) {
 	return repaired
 }
 
-// routeList writes the main table and ProbeTable as `ip route` does, sorted. The kernel's routes to link-local
+// routeList writes the main table and [Table] as `ip route` does, sorted. The kernel's routes to link-local
 // addresses are left out, since they appear when it has made one.
 func routeList(t *testing.T, h *Host) []string {
 	t.Helper()

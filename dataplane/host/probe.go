@@ -12,12 +12,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ListenProbe opens a UDP socket on an address of the TUN whose packets go by ProbeTable, leave and arrive by the
+// ListenProbe opens a UDP socket on an address of the TUN whose packets go by [Table], leave and arrive by the
 // underlay device alone, and are never fragmented: what it receives came without encapsulation and whole. The caller
 // closes it.
 func ListenProbe(device string, addr netip.AddrPort) (*net.UDPConn, error) {
 	options := [][3]int{
-		{unix.SOL_SOCKET, unix.SO_MARK, ProbeMark},
+		{unix.SOL_SOCKET, unix.SO_MARK, Mark},
 		{unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE},
 	}
 	network := "udp4"

@@ -27,7 +27,7 @@ func TestRemoveLeavesTheHostAsBefore(t *testing.T) {
 	apply(t, h, directState())
 	must(t, h.nl.RouteAdd(&netlink.Route{Dst: hostNet("10.99.0.0/16"), Gw: net.ParseIP("192.0.2.9"), Protocol: RouteProtocol}))
 	must(t, h.nl.RouteAdd(&netlink.Route{Dst: hostNet("fd00:99::/64"), Gw: net.ParseIP("2001:db8::9"), Protocol: RouteProtocol}))
-	leftover := probeRule(netlink.FAMILY_V6)
+	leftover := markRule(netlink.FAMILY_V6)
 	leftover.Priority = 7
 	must(t, h.nl.RuleAdd(&leftover))
 	must(t, h.Remove())

@@ -1,9 +1,11 @@
 package host
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -87,7 +89,7 @@ func planRoutes(want, have []netlink.Route) routePlan {
 }
 
 func equalRoutes(a, b netlink.Route) bool {
-	return significant(a).Equal(significant(b))
+	return significant(a).Equal(significant(b)) && a.MTU == b.MTU && a.MTULock == b.MTULock // which Equal leaves out
 }
 
 // significant leaves out the flags in which the kernel reports the state of the link, and that it writes an IPv6
@@ -100,7 +102,7 @@ func significant(r netlink.Route) netlink.Route {
 	return r
 }
 
-// applyRoutes makes s.Routes, and what ends ProbeTable, the only routes with weft's mark. Additions come before
+// applyRoutes makes s.Routes, and what ends [Table], the only routes with weft's mark. Additions come before
 // removals, so that a prefix which moves to another route never falls back to the default route in between.
 func (h *Host) applyRoutes(l *ledger, links []netlink.Link, s State) error {
 	have, err := h.routes()
@@ -114,14 +116,10 @@ func (h *Host) applyRoutes(l *ledger, links []netlink.Link, s State) error {
 	}
 	var errs []error
 	var wanted []netlink.Route
-	for _, r := range append(probeTableEnds(s.probed()), s.Routes...) {
-		link := s.Link
-		if r.Via.IsValid() {
-			link = r.Device
-		}
-		index, ok := indices[link]
+	for _, r := range append(s.tableEnds(), s.Routes...) {
+		index, ok := indices[cmp.Or(r.Device, s.Link)]
 		if !ok {
-			errs = append(errs, fmt.Errorf("add route %v via %v: interface %s does not exist", r.Prefix, r.Via, link))
+			errs = append(errs, fmt.Errorf("add route %v: interface %s does not exist", r.Prefix, r.Device))
 			continue
 		}
 		wanted = append(wanted, kernelRoute(r, index))
@@ -155,16 +153,14 @@ func (h *Host) routeChanges(plan routePlan, names linkNames) []change {
 	return changes
 }
 
-// probeTableEnds keep a probe that ProbeTable has no route for from trying the next table, where it would travel by
-// another way than the one it shall prove.
-func probeTableEnds(families []int) []Route {
-	var ends []Route
-	for _, family := range families {
-		everywhere := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
-		if family == netlink.FAMILY_V6 {
-			everywhere = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+// tableEnds keep a probe that [Table] has no route for from trying the next table, where it would travel by another
+// way than the one it shall prove. All else may try it: a packet to a peer on the underlay arrives by that too.
+func (s State) tableEnds() (ends []Route) {
+	marked := s.marked()
+	for _, r := range s.Routes {
+		if r.Device == "" && !r.Unreachable && !r.Marked && slices.Contains(marked, familyOf(r.Prefix.Addr())) {
+			ends = append(ends, Route{Prefix: r.Prefix, Unreachable: true, Marked: true})
 		}
-		ends = append(ends, Route{Prefix: everywhere, Unreachable: true, Probe: true})
 	}
 	return ends
 }
@@ -178,14 +174,15 @@ func kernelRoute(r Route, link int) netlink.Route {
 		Table:    unix.RT_TABLE_MAIN,
 		Src:      r.Source.AsSlice(),
 	}
-	if r.Probe {
-		k.Table = ProbeTable
+	if r.Marked {
+		k.Table = Table
 	}
 	if r.Unreachable {
 		k.Type, k.Priority = unix.RTN_UNREACHABLE, unreachableMetric
 		return k
 	}
 	k.Type, k.LinkIndex = unix.RTN_UNICAST, link
+	k.MTU, k.MTULock = r.MTU, r.MTU != 0
 	if !v4 {
 		k.Priority = defaultMetric6
 	}

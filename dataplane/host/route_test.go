@@ -22,7 +22,7 @@ func TestPlanRoutes(t *testing.T) {
 	answer := kernelRoute(Route{Prefix: netip.MustParsePrefix("10.244.1.0/24"), Unreachable: true}, testTUN)
 	want := []netlink.Route{overlay, answer}
 	direct := kernelRoute(Route{Prefix: netip.MustParsePrefix("10.244.2.0/24"), Via: netip.MustParseAddr("192.0.2.2"), Device: "eth0"}, 3)
-	probe := kernelRoute(Route{Prefix: netip.MustParsePrefix("10.244.2.0/24"), Via: netip.MustParseAddr("192.0.2.2"), Device: "eth0", Probe: true}, 3)
+	probe := kernelRoute(Route{Prefix: netip.MustParsePrefix("10.244.2.0/24"), Via: netip.MustParseAddr("192.0.2.2"), Device: "eth0", Marked: true}, 3)
 	answer6 := kernelRoute(Route{Prefix: netip.MustParsePrefix("fd00::/64"), Unreachable: true}, testTUN)
 
 	with := func(r netlink.Route, change func(*netlink.Route)) netlink.Route {
@@ -34,6 +34,8 @@ func TestPlanRoutes(t *testing.T) {
 	otherLink := with(overlay, func(r *netlink.Route) { r.LinkIndex = 8 })
 	stale := with(overlay, func(r *netlink.Route) { r.Dst = ipNetOf(netip.MustParsePrefix("10.99.0.0/16")); r.LinkIndex = 3 })
 	elsewhere := with(direct, func(r *netlink.Route) { r.Gw = net.ParseIP("192.0.2.3") })
+	narrow := with(direct, func(r *netlink.Route) { r.MTU, r.MTULock = 1280, true })
+	unlocked := with(narrow, func(r *netlink.Route) { r.MTULock = false })
 	offLink := with(direct, func(r *netlink.Route) { r.Flags = 0 })
 	onLoopback := with(answer6, func(r *netlink.Route) { r.LinkIndex = 1 })
 	foreign := with(overlay, func(r *netlink.Route) { r.Protocol = unix.RTPROT_STATIC; r.LinkIndex = 3 })
@@ -63,6 +65,8 @@ func TestPlanRoutes(t *testing.T) {
 		{"the pods' bridge beside the unreachable route", want, []netlink.Route{overlay, bridge}, routePlan{keep: want[:1], add: []netlink.Route{answer}}},
 		{"another next hop", []netlink.Route{direct}, []netlink.Route{elsewhere}, routePlan{replace: []netlink.Route{direct}}},
 		{"not onlink", []netlink.Route{direct}, []netlink.Route{offLink}, routePlan{replace: []netlink.Route{direct}}},
+		{"another MTU", []netlink.Route{direct}, []netlink.Route{narrow}, routePlan{replace: []netlink.Route{direct}}},
+		{"an MTU that is not locked", []netlink.Route{narrow}, []netlink.Route{unlocked}, routePlan{replace: []netlink.Route{narrow}}},
 		{"the same in another table", []netlink.Route{direct}, []netlink.Route{probe}, routePlan{add: []netlink.Route{direct}, remove: []netlink.Route{probe}}},
 		{"as the kernel lists an unreachable IPv6 route", []netlink.Route{answer6}, []netlink.Route{onLoopback}, routePlan{keep: []netlink.Route{answer6}}},
 		{"nothing wanted", nil, []netlink.Route{overlay, foreign, answer, bridge}, routePlan{remove: []netlink.Route{overlay, answer}}},

@@ -9,22 +9,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// probePriority puts the rule for probes behind the one for the host's own addresses, which is 0, or 100 where
+// rulePriority puts the rule for marked packets behind the one for the host's own addresses, which is 0, or 100 where
 // Cilium moved it, and before all that look into the main table or send everything to a VPN: wg-quick's and
 // Tailscale's begin at 5210. The route that proves a peer's way must be the one that its packets will take.
-const probePriority = 119
+const rulePriority = 119
 
-// probeRule is the rule in the form in which the kernel lists it.
-func probeRule(family int) netlink.Rule {
+// markRule is the rule in the form in which the kernel lists it.
+func markRule(family int) netlink.Rule {
 	r := netlink.NewRule()
-	mask := uint32(ProbeMark)
-	r.Family, r.Priority = family, probePriority
-	r.Mark, r.Mask = ProbeMark, &mask
-	r.Table, r.Protocol = ProbeTable, RouteProtocol
+	mask := uint32(Mark)
+	r.Family, r.Priority = family, rulePriority
+	r.Mark, r.Mask = Mark, &mask
+	r.Table, r.Protocol = Table, RouteProtocol
 	return *r
 }
 
-// applyRules makes the rule for probes of these families the only ones with weft's mark.
+// applyRules makes the rule for marked packets of these families the only ones with weft's mark.
 func (h *Host) applyRules(l *ledger, want []int) error {
 	var changes []change
 	for _, family := range families() {
@@ -33,7 +33,7 @@ func (h *Host) applyRules(l *ledger, want []int) error {
 			return err
 		}
 		missing := slices.Contains(want, family)
-		wanted := probeRule(family)
+		wanted := markRule(family)
 		for _, r := range have {
 			switch {
 			case r.Protocol != RouteProtocol:

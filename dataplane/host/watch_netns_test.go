@@ -66,14 +66,14 @@ func TestWatchAndRepair(t *testing.T) {
 		{"an IPv4 route", func() error { return h.nl.RouteDel(&netlink.Route{Dst: hostNet("10.244.2.0/24")}) }, []string{"route " + directRoutes()[0]}},
 		{"an IPv6 route", func() error { return h.nl.RouteDel(&netlink.Route{Dst: hostNet("fd00:244:2::/64")}) }, []string{"route " + directRoutes()[1]}},
 		{"what ends the probes' table", func() error {
-			return h.nl.RouteDel(&netlink.Route{Dst: hostNet("0.0.0.0/0"), Table: ProbeTable, Type: unix.RTN_UNREACHABLE})
+			return h.nl.RouteDel(&netlink.Route{Dst: hostNet("10.244.0.0/16"), Table: Table, Type: unix.RTN_UNREACHABLE})
 		}, []string{"route " + directRoutes()[5]}},
 		{"a next hop", func() error {
 			r := kernelRoute(directState().Routes[4], eth.Attrs().Index)
 			r.Gw = netip.MustParseAddr("192.0.2.66").AsSlice()
 			return h.nl.RouteReplace(&r)
 		}, []string{"route " + directRoutes()[0]}},
-		{"a rule", func() error { r := probeRule(netlink.FAMILY_V6); return h.nl.RuleDel(&r) },
+		{"a rule", func() error { r := markRule(netlink.FAMILY_V6); return h.nl.RuleDel(&r) },
 			[]string{"IPv6 rule priority 119 fwmark 0x100e/0x100e lookup 119"}},
 		{"an address", func() error {
 			return h.nl.AddrDel(link(t, h, "weft0"), &netlink.Addr{IPNet: hostNet("fd00:244:1::/128")})

@@ -13,6 +13,7 @@ import (
 type Way struct {
 	Interface string     // "lo" for an address of this host
 	OnLink    bool       // without a gateway
+	Via       netip.Addr // the gateway, zero where OnLink
 	MTU       int        // octets: of the interface, or of the route where that has a smaller one
 	Source    netip.Addr // the address it sends from
 }
@@ -36,9 +37,11 @@ func (h *Host) way(to netip.Addr) (Way, error) {
 	if err != nil {
 		return Way{}, err
 	}
+	via := gateway(&netlink.NexthopInfo{Gw: r.Gw, Via: r.Via})
 	way := Way{
 		Interface: link.Attrs().Name,
-		OnLink:    !gateway(&netlink.NexthopInfo{Gw: r.Gw, Via: r.Via}).IsValid(),
+		OnLink:    !via.IsValid(),
+		Via:       via,
 		MTU:       link.Attrs().MTU,
 		Source:    addrOf(r.Src),
 	}

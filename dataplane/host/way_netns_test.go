@@ -33,18 +33,19 @@ func TestWay(t *testing.T) {
 		must(t, h.nl.RouteAdd(r))
 	}
 	source4, source6 := netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("2001:db8::2")
+	router4, router6 := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")
 	for to, want := range map[string]Way{
-		"192.0.2.9":     {"eth0", true, 1450, source4},
-		"198.51.100.9":  {"eth0", false, 1450, source4},
-		"203.0.113.9":   {"eth0", false, 1400, source4},
-		"203.0.113.99":  {"eth0", false, 1450, source4},
-		"10.244.2.9":    {"weft0", true, 1472, netip.MustParseAddr("10.244.1.0")},
-		"192.0.2.2":     {"lo", true, 65536, source4},
-		"2001:db8::9":   {"eth0", true, 1450, source6},
-		"2001:db8:1::9": {"eth0", false, 1450, source6},
-		"2001:db8:2::9": {"eth0", false, 1400, source6},
-		"fd00:244:2::9": {"weft0", true, 1472, netip.MustParseAddr("fd00:244:1::")},
-		"2001:db8::2":   {"lo", true, 65536, source6},
+		"192.0.2.9":     {Interface: "eth0", OnLink: true, MTU: 1450, Source: source4},
+		"198.51.100.9":  {Interface: "eth0", Via: router4, MTU: 1450, Source: source4},
+		"203.0.113.9":   {Interface: "eth0", Via: router4, MTU: 1400, Source: source4},
+		"203.0.113.99":  {Interface: "eth0", Via: router4, MTU: 1450, Source: source4},
+		"10.244.2.9":    {Interface: "weft0", OnLink: true, MTU: 1472, Source: netip.MustParseAddr("10.244.1.0")},
+		"192.0.2.2":     {Interface: "lo", OnLink: true, MTU: 65536, Source: source4},
+		"2001:db8::9":   {Interface: "eth0", OnLink: true, MTU: 1450, Source: source6},
+		"2001:db8:1::9": {Interface: "eth0", Via: router6, MTU: 1450, Source: source6},
+		"2001:db8:2::9": {Interface: "eth0", Via: router6, MTU: 1400, Source: source6},
+		"fd00:244:2::9": {Interface: "weft0", OnLink: true, MTU: 1472, Source: netip.MustParseAddr("fd00:244:1::")},
+		"2001:db8::2":   {Interface: "lo", OnLink: true, MTU: 65536, Source: source6},
 	} {
 		got, err := h.Way(netip.MustParseAddr(to))
 		// The kernel adds the routes to the host's own IPv6 addresses when the link's carrier is there.
@@ -88,7 +89,7 @@ func TestWayIgnoresWhatICMPSays(t *testing.T) {
 			t.Fatalf("the kernel did not take the ICMP error: the route's MTU is %d", r.MTU)
 		}
 	}
-	want := Way{"eth0", false, 1500, netip.MustParseAddr("192.0.2.2")}
+	want := Way{Interface: "eth0", Via: netip.MustParseAddr("192.0.2.1"), MTU: 1500, Source: netip.MustParseAddr("192.0.2.2")}
 	if got, err := h.Way(to.Addr()); err != nil || got != want {
 		t.Errorf("Way = %+v, %v; want %+v", got, err, want)
 	}
@@ -104,7 +105,7 @@ func TestDirect(t *testing.T) {
 	got, err := h.Direct("eth0")
 	var want []Route
 	for _, r := range directState().Routes {
-		if r.Via.IsValid() && !r.Probe {
+		if r.Via.IsValid() && !r.Marked {
 			want = append(want, r)
 		}
 	}

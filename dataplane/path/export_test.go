@@ -13,6 +13,7 @@ const (
 	MessageBurst = messageBurst
 	MessageRate  = messageRate
 	BusyShare    = busyShare
+	RoutineShare = routineShare
 )
 
 // Seal makes the answer to p that says size, as one who has the key can.

@@ -92,7 +92,7 @@ func (t *Tracker) sweep(now time.Time, busy func(Way) bool) {
 //
 // Haste starves nobody for long, since it begins with a routine probe that is missed,
 // and ends after three retries and a probe of each other way to that peer: where all
-// die at once, a quarter of what is sent remains routine.
+// peers die at once, and there is one way to each, a quarter of what is sent is routine.
 type lane struct {
 	haste, busy, idle queue
 	limit             *rate.Limiter

@@ -3,6 +3,7 @@ package path_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -31,7 +32,7 @@ func (w *world) drive(d time.Duration) {
 	a := w.nodes["a"]
 	for end := w.now.Add(d); w.now.Before(end); w.now = w.now.Add(time.Millisecond) {
 		w.deliver()
-		for _, p := range a.Tick(w.now, func(w path.Way) bool { return a.busy[w.Peer] }) {
+		for _, p := range a.Tick(w.now, func(w path.Way) bool { return a.busy[w.Peer] || w == a.only }) {
 			a.sent = append(a.sent, sent{w.now, p.Way, p.Size})
 			message := append(p.Message, make([]byte, p.Size-28-len(p.Message))...)
 			w.send(letter{from: "a", to: p.Way.Peer, mode: "udp", message: message, size: p.Size})
@@ -130,73 +131,135 @@ func TestProbesComeSpread(t *testing.T) {
 	}
 }
 
-// More busy ways than the limit has probes a second leave the others their part.
+// More busy ways at once than the limit has probes a second leave the others their part.
 func TestIdleWaysAreNotStarved(t *testing.T) {
-	const peers, busy = 650, 600
+	const peers, busy = 4050, 4000
 	w := crowd(t, peers)
 	a := w.nodes["a"]
 	for i := range busy {
 		a.busy[fmt.Sprintf("peer%05d", i)] = true
 	}
-	w.drive(5 * time.Second)
-	for i := range peers {
+	w.drive(2 * time.Second)
+	for i := busy; i < peers; i++ {
 		if s := a.State(to(fmt.Sprintf("peer%05d", i))); !s.Works {
 			t.Fatalf("peer %d: %+v", i, s)
 		}
 	}
 }
 
-// Retries wait for no routine probe: in a crowd of busy ways a dead one is known as soon
-// as the stretched interval allows.
+// busyCrowd is a crowd of which so many are busy, after their first probes.
+func busyCrowd(tb testing.TB, busy, idle int) *world {
+	w := crowd(tb, busy+idle)
+	for i := range busy {
+		w.nodes["a"].busy[nth(i)] = true
+	}
+	w.drive(2*stretched(busy) + 10*time.Second)
+	w.nodes["a"].sent = nil
+	return w
+}
+
+func nth(i int) string { return fmt.Sprintf("peer%05d", i) }
+
+// stretched is the longest time between two probes of one of so many busy ways.
+func stretched(busy int) time.Duration {
+	return max(time.Second, time.Duration(busy)*time.Second/path.BusyShare)
+}
+
+// In a crowd of busy ways a dead one is known as soon as the stretched interval allows,
+// and one that has just become busy as soon as if it were alone.
 func TestDeadWayAmongManyBusyOnes(t *testing.T) {
 	for _, busy := range []int{400, 2000, 5000} {
-		w := crowd(t, busy+50)
+		const idle = 50
+		w := busyCrowd(t, busy, idle)
 		a := w.nodes["a"]
-		for i := range busy {
-			a.busy[fmt.Sprintf("peer%05d", i)] = true
-		}
-		interval := max(time.Second, time.Duration(busy)*time.Second/path.BusyShare)
-		w.drive(2*interval + 10*time.Second)
-		small, _ := split(a.sent)
-		within(t, "for liveness", small, path.SmallRate+path.LargeRate/10, path.SmallBurst)
+		dead := map[string]bool{}
 		for i := range 10 {
-			delete(w.nodes, fmt.Sprintf("peer%05d", i*busy/10))
+			dead[nth(i*busy/10)] = true
 		}
-		w.drive(interval + 2*time.Second)
-		for i := range busy + 50 {
-			if s := a.State(to(fmt.Sprintf("peer%05d", i))); s.Works == (i < busy && i%(busy/10) == 0) {
-				t.Errorf("peer %d of %d busy ones: %+v", i, busy, s)
+		newcomer := nth(busy)
+		delete(w.nodes, newcomer)
+		a.busy[newcomer] = true
+		w.drive(3 * time.Second)
+		if s := a.State(to(newcomer)); s.Works {
+			t.Errorf("just become busy as one of %d: %+v", busy, s)
+		}
+		dead[newcomer] = true
+		for id := range dead {
+			delete(w.nodes, id)
+		}
+		w.drive(stretched(busy) + 2*time.Second)
+		for i := range busy + idle {
+			if s := a.State(to(nth(i))); s.Works == dead[nth(i)] {
+				t.Errorf("%s of %d busy ones, dead: %t: %+v", nth(i), busy, dead[nth(i)], s)
 			}
+		}
+		took := stretched(busy) + 5*time.Second
+		small, _ := split(a.sent) // jitter makes it a tenth more, and searches end with one
+		if n := len(small) * int(time.Second) / int(took); n > path.RoutineShare*10/9+path.LargeRate/10 {
+			t.Errorf("%d busy ones: %d small probes a second", busy, n)
 		}
 	}
 }
 
-// Where half of the busy ways die at once, all the others still have their turn.
+// A busy way that missed a probe is judged, asked again and compared with the other way
+// to its peer before the routine probes of a crowd that has become busy meanwhile.
+func TestRetriesGoFirst(t *testing.T) {
+	const peers = 4000
+	w := crowd(t, peers)
+	a := w.nodes["a"]
+	dead := to(nth(7))
+	other := path.Way{Peer: dead.Peer, Mode: "vxlan", To: dead.To}
+	all := []path.Candidate{{Way: other, Ceiling: 1500}}
+	for i := range peers {
+		all = append(all, path.Candidate{Way: to(nth(i)), Ceiling: 1500})
+	}
+	a.Set(all, w.now)
+	a.only = dead
+	w.drive(20 * time.Second)
+	delete(w.nodes, dead.Peer)
+	for asked, ms := false, 0; !asked && ms < 1500; ms++ {
+		a.sent = nil
+		w.drive(time.Millisecond)
+		asked = slices.ContainsFunc(a.sent, func(s sent) bool { return s.way == dead && s.size == path.SmallSize })
+	}
+	for i := range peers {
+		a.busy[nth(i)] = nth(i) != dead.Peer
+	}
+	a.Set(all, w.now) // looks at once who is busy
+	w.drive(1250 * time.Millisecond)
+	if s := a.State(dead); s.Works {
+		t.Errorf("%+v", s)
+	}
+	if s := a.State(other); !s.Missed {
+		t.Errorf("the other way: %+v", s)
+	}
+}
+
+// Where half of the busy ways die at once, all the others still have their turn, and
+// where all have died, what is sent is within what is routine.
 func TestMassDeathStarvesNobody(t *testing.T) {
 	const busy, idle = 1000, 100
-	w := crowd(t, busy+idle)
+	w := busyCrowd(t, busy, idle)
 	a := w.nodes["a"]
-	for i := range busy {
-		a.busy[fmt.Sprintf("peer%05d", i)] = true
-	}
-	w.drive(20 * time.Second)
 	for i := range busy / 2 {
-		delete(w.nodes, fmt.Sprintf("peer%05d", 2*i))
+		delete(w.nodes, nth(2*i))
 	}
-	a.sent = nil
-	const interval = busy*time.Second/path.BusyShare + busy/2*time.Second/125
-	w.drive(interval + 2*time.Second)
+	w.drive(stretched(busy) + busy/2*time.Second/125 + 2*time.Second)
 	asked := map[string]bool{}
 	for _, s := range a.sent {
-		if s.size == path.SmallSize {
-			asked[s.way.Peer] = true
-		}
+		asked[s.way.Peer] = asked[s.way.Peer] || s.size == path.SmallSize
 	}
 	for i := range busy + idle {
-		id := fmt.Sprintf("peer%05d", i)
-		if s := a.State(to(id)); s.Works == (i < busy && i%2 == 0) || i < busy && !asked[id] {
-			t.Errorf("%s: asked: %t; %+v", id, asked[id], s)
+		if s := a.State(to(nth(i))); s.Works == (i < busy && i%2 == 0) || !asked[nth(i)] {
+			t.Errorf("%s: asked: %t; %+v", nth(i), asked[nth(i)], s)
 		}
+	}
+	w.links["udp"].mtu = 0
+	w.drive(stretched(busy) + busy/2*time.Second/125 + 2*time.Second)
+	a.sent = nil
+	w.drive(5 * time.Second)
+	if small, _ := split(a.sent); len(small) > 5*path.RoutineShare {
+		t.Errorf("%d small probes in 5s", len(small))
 	}
 }
 
