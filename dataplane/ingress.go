@@ -43,7 +43,7 @@ type ingress struct {
 	queue     Queue
 	wire      Wire
 	receivers []receiver
-	turns     int // since all receivers were looked at
+	turns     int
 	index     int // of the worker, for its counters
 	notes     notebook
 
@@ -67,12 +67,13 @@ type ingress struct {
 // receiver is one of the wire's.
 type receiver struct {
 	codec encap.Codec
-	ready bool // it had something when last asked
+	quiet int // turns in a row in which it had nothing
 }
 
-// lookAround is how many turns a worker that finds no time to sleep may leave a
-// receiver alone that had nothing: most nodes use one codec and one family, and to
-// ask the others costs a system call each.
+// lookAround is how many turns in a row a receiver must have had nothing to be left alone
+// while the worker finds no time to sleep, and how many turns it is left alone then: most
+// nodes use one codec and one family, and to ask for the others costs a system call each.
+// One in use is asked each turn: the ACKs of what goes out come in there.
 const lookAround = 8
 
 func (w *ingress) init(e *Engine, index int, p Pair, can offload.Set) {
@@ -83,7 +84,7 @@ func (w *ingress) init(e *Engine, index int, p Pair, can offload.Set) {
 		merger: packet.NewMerger(mergeRound, can.Has(offload.TSO), can.Has(offload.USO)),
 	}
 	for _, r := range p.Wire.Receivers() {
-		w.receivers = append(w.receivers, receiver{codec: r.Codec, ready: true})
+		w.receivers = append(w.receivers, receiver{codec: r.Codec})
 	}
 }
 
@@ -98,14 +99,9 @@ func (w *ingress) carve(a *arena.Arena) {
 func (w *ingress) turn() (busy bool, err error) {
 	w.account = Account{}
 	t := w.tables.Load()
-	if w.turns++; w.turns == lookAround {
-		w.turns = 0
-		for i := range w.receivers {
-			w.receivers[i].ready = true
-		}
-	}
+	w.turns++
 	for i := range w.receivers {
-		if r := &w.receivers[i]; r.ready {
+		if w.receivers[i].quiet < lookAround || w.turns%lookAround == 0 {
 			some, err := w.drain(t, i)
 			busy = busy || some
 			if err != nil {
@@ -130,10 +126,13 @@ func (w *ingress) drain(t *tables, i int) (some bool, err error) {
 		some = some || n > 0
 		w.deliver() // before their buffers are received into again
 		if n < len(w.msgs) || err != nil {
-			r.ready = false
+			if r.quiet++; some {
+				r.quiet = 0
+			}
 			return some, err
 		}
 	}
+	r.quiet = 0
 	return some, nil
 }
 

@@ -118,7 +118,9 @@ func (w *worker) sleep() error {
 		return err
 	}
 	for i := range w.ingress.receivers {
-		w.ingress.receivers[i].ready = w.poller.Ready(i)
+		if w.poller.Ready(i) {
+			w.ingress.receivers[i].quiet = 0
+		}
 	}
 	return nil
 }

@@ -107,8 +107,8 @@ func (d *daemon) firewallState(own []netip.Prefix, choices []choice) firewall.St
 // there is a shorter one; and that nobody else answers for this node's own blocks.
 func (d *daemon) hostState(choices []choice) host.State {
 	own := tunAddresses(d.config.PodCIDRs)
-	source := func(p netip.Prefix) netip.Addr {
-		i := slices.IndexFunc(own, func(a netip.Addr) bool { return a.Is4() == p.Addr().Is4() })
+	source := func(to netip.Addr) netip.Addr {
+		i := slices.IndexFunc(own, func(a netip.Addr) bool { return a.Is4() == to.Is4() })
 		if i < 0 {
 			return netip.Addr{}
 		}
@@ -119,8 +119,8 @@ func (d *daemon) hostState(choices []choice) host.State {
 		s.Addresses = append(s.Addresses, netip.PrefixFrom(a, a.BitLen()))
 	}
 	for _, p := range d.config.PodNetworks {
-		if source(p).IsValid() { // a node without blocks of a family has no pods of it
-			s.Routes = append(s.Routes, host.Route{Prefix: p, Source: source(p)})
+		if from := source(p.Addr()); from.IsValid() { // a node without blocks of a family has no pods of it
+			s.Routes = append(s.Routes, host.Route{Prefix: p, Source: from})
 		}
 	}
 	for _, p := range d.config.PodCIDRs {
@@ -132,29 +132,36 @@ func (d *daemon) hostState(choices []choice) host.State {
 		}
 	}
 	for i := range choices {
-		if choices[i].cutOutside() {
-			s.Routes = append(s.Routes, choices[i].tunnel.narrowRoute())
+		c := &choices[i]
+		if c.cutOutside() {
+			s.Routes = append(s.Routes, c.tunnel.narrowRoute())
 		}
-		for _, w := range choices[i].direct {
-			to := netip.PrefixFrom(w.To.Addr(), w.To.Addr().BitLen())
-			if !source(to).IsValid() {
-				continue
-			}
-			if !w.Mute {
-				s.Routes = append(s.Routes, host.Route{Prefix: to, Source: source(to), Via: w.via, Device: d.underlay.Interface, Marked: true})
-			}
-			if choices[i].mode != modeDirect {
-				continue
-			}
-			for _, p := range w.prefixes {
-				// Without a source, since the kernel removes an IPv4 route with the address
-				// that it names as one (fib_sync_down_addr, net/ipv4/fib_semantics.c), and the
-				// TUN's goes when weftd is killed.
-				s.Routes = append(s.Routes, host.Route{Prefix: p, Via: w.via, Device: d.underlay.Interface})
+		for _, w := range c.direct {
+			if from := source(w.To.Addr()); from.IsValid() {
+				s.Routes = append(s.Routes, d.directRoutes(&w, from, c.mode == modeDirect)...)
 			}
 		}
 	}
 	return s
+}
+
+// directRoutes are the one that w is probed by from an address of the TUN, and where w
+// is taken those of its blocks.
+func (d *daemon) directRoutes(w *directWay, from netip.Addr, taken bool) (routes []host.Route) {
+	if !w.Mute {
+		to := netip.PrefixFrom(w.To.Addr(), w.To.Addr().BitLen())
+		routes = append(routes, host.Route{Prefix: to, Source: from, Via: w.via, Device: d.underlay.Interface, Marked: true})
+	}
+	if !taken {
+		return routes
+	}
+	for _, p := range w.prefixes {
+		// Without a source, since the kernel removes an IPv4 route with the address
+		// that it names as one (fib_sync_down_addr, net/ipv4/fib_semantics.c), and the
+		// TUN's goes when weftd is killed.
+		routes = append(routes, host.Route{Prefix: p, Via: w.via, Device: d.underlay.Interface})
+	}
+	return routes
 }
 
 // narrowRoute is how the kernel sends to t's endpoint already, with the size that every

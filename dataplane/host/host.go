@@ -120,7 +120,7 @@ func (h *Host) Close() error {
 // repaired names what the Apply before left in place, s wants too, and was found gone or changed, each as
 // "route 10.244.2.0/24 via 192.0.2.2 dev eth0 proto 119 onlink": somebody else did that.
 //
-// A marked route that s no longer holds must not be relied on any more: the rule goes with the last one.
+// A probe must not be sent by a marked route that s no longer holds: the rule goes with the last one.
 func (h *Host) Apply(s State) (repaired []string, err error) {
 	if err := s.validate(); err != nil {
 		return nil, fmt.Errorf("host state: %w", err)

@@ -154,7 +154,8 @@ func (h *Host) routeChanges(plan routePlan, names linkNames) []change {
 }
 
 // tableEnds keep a probe that [Table] has no route for from trying the next table, where it would travel by another
-// way than the one it shall prove. All else may try it: a packet to a peer on the underlay arrives by that too.
+// way than the one it shall prove. What goes to a peer's endpoint may try it: before its route is in place, it goes as
+// it would without a mark.
 func (s State) tableEnds() (ends []Route) {
 	marked := s.marked()
 	for _, r := range s.Routes {

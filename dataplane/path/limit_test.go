@@ -202,7 +202,7 @@ func TestDeadWayAmongManyBusyOnes(t *testing.T) {
 }
 
 // A busy way that missed a probe is judged, asked again and compared with the other way
-// to its peer before the routine probes of a crowd that has become busy meanwhile.
+// to its peer before the first probes of a crowd of ways, new or just become busy.
 func TestRetriesGoFirst(t *testing.T) {
 	const peers = 4000
 	w := crowd(t, peers)
@@ -223,7 +223,8 @@ func TestRetriesGoFirst(t *testing.T) {
 		asked = slices.ContainsFunc(a.sent, func(s sent) bool { return s.way == dead && s.size == path.SmallSize })
 	}
 	for i := range peers {
-		a.busy[nth(i)] = nth(i) != dead.Peer
+		a.busy[nth(i)] = nth(i) != dead.Peer && i < peers/2
+		all = append(all, path.Candidate{Way: path.Way{Peer: nth(i), Mode: "direct"}, Ceiling: 1500})
 	}
 	a.Set(all, w.now) // looks at once who is busy
 	w.drive(1250 * time.Millisecond)
