@@ -300,7 +300,7 @@ func TestMixedOffloads(t *testing.T) {
 		captures[i].right(t, 4*transferred/overlayMTU, overlayMTU)
 		partial := 0
 		underlay[i].each(t, func(p []byte) {
-			if p[9] == unix.IPPROTO_UDP && binary.BigEndian.Uint16(p[22:]) == 8285 && p[28]>>6 == 0 { // GUE variant 0
+			if p[9] == unix.IPPROTO_UDP && binary.BigEndian.Uint16(p[22:]) == 8285 && p[28]>>5 == 0 { // GUE variant 0, and no control message
 				partial++
 			}
 		})
