@@ -178,8 +178,11 @@ func TestWrongKey(t *testing.T) {
 			if s.Gossip.KeyMismatches == 0 {
 				return errors.New("counted none")
 			}
-			if s.State != control.StateReady || s.Peers.Known != 0 || s.Gossip.Members != 1 {
-				t.Errorf("%s is %s and knows %d peers, %d members", from, s.State, s.Peers.Known, s.Gossip.Members)
+			if s.Peers.Known != 0 || s.Gossip.Members != 1 {
+				t.Errorf("%s knows %d peers, %d members", from, s.Peers.Known, s.Gossip.Members)
+			}
+			if s.State != control.StateReady { // the other's attempt may come before the end of our own start
+				return fmt.Errorf("it is %s", s.State)
 			}
 			return nil
 		})

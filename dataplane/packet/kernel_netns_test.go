@@ -62,7 +62,23 @@ func tun(t *testing.T, cidrs ...string) (fd int) {
 	if err := netlink.LinkSetUp(link); err != nil {
 		t.Fatal(err)
 	}
+	for _, cidr := range cidrs {
+		awaitLocal(t, netip.MustParsePrefix(cidr).Addr())
+	}
 	return fd
+}
+
+// awaitLocal waits until the kernel takes packets to an address of its own: an IPv6
+// address gets its local route from a work queue, even without DAD.
+func awaitLocal(t *testing.T, addr netip.Addr) {
+	t.Helper()
+	for end := time.Now().Add(fuse); time.Now().Before(end); runtime.Gosched() {
+		routes, err := netlink.RouteGet(addr.AsSlice())
+		if err == nil && len(routes) == 1 && routes[0].Type == unix.RTN_LOCAL {
+			return
+		}
+	}
+	t.Fatalf("%s is not local after %v", addr, fuse)
 }
 
 func write(t *testing.T, fd int, p []byte) {
