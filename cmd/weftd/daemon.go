@@ -183,7 +183,7 @@ func (d *daemon) survey() (err error) {
 
 // setMTU gives the pods what is left of the underlay's MTU by the largest overhead of
 // any mode and family that may come to be used, so that a change of mode or endpoint
-// is none of theirs.
+// is none of theirs, and of that what keeps TCP's segments aligned.
 func (d *daemon) setMTU() error {
 	overhead := 0
 	for _, a := range d.underlay.Addresses {
@@ -201,10 +201,16 @@ func (d *daemon) setMTU() error {
 			d.underlay.Interface, d.underlay.MTU, overhead, minMTU))
 		d.mtu = minMTU
 	case d.mtu == 0:
-		d.mtu = largest
+		d.mtu = max(alignedMTU(largest), minMTU)
 	}
 	return nil
 }
+
+// alignedMTU is the largest MTU up to mtu by which the payload of a full TCP segment
+// is a multiple of 8, over IPv4 and with timestamps: 52 bytes are headers. Else every
+// other copy of a superpacket, the sender's own first, begins at an odd place, which
+// costs the sender up to twice the time on some processors.
+func alignedMTU(mtu int) int { return mtu - (mtu-52)%8 }
 
 func (d *daemon) openMembership(key []byte) error {
 	unlock, err := lockDir(d.config.StateDir)

@@ -96,7 +96,7 @@ func TestPing(t *testing.T) {
 	}
 	p, err := a.client.Ping(t.Context(), b.String())
 	if err != nil || p.Lost || p.RTT <= 0 || time.Duration(p.RTT) > time.Second ||
-		p.Mode != "udp" || p.Endpoint != netip.AddrPortFrom(b.Addr, dataPort) || p.MTU != 1450 || p.PathMTU != 1500 {
+		p.Mode != "udp" || p.Endpoint != netip.AddrPortFrom(b.Addr, dataPort) || p.MTU != 1444 || p.PathMTU != 1500 {
 		t.Errorf("ping: %+v, %v", p, err)
 	}
 	if _, err := a.client.Ping(t.Context(), "nobody"); err == nil {

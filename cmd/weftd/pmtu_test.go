@@ -182,10 +182,10 @@ func TestLinkMTU(t *testing.T) {
 		}
 	}
 	c.startAll()
-	a.pathMTU(b, 9000, 8950)
-	b.pathMTU(a, 9000, 8950)
+	a.pathMTU(b, 9000, 8948)
+	b.pathMTU(a, 9000, 8948)
 	from, to := a.pod(10), b.pod(10)
-	whole(t, from, to, 8950)
+	whole(t, from, to, 8948)
 	streams := []*stream{c.stream(from, to), c.stream(to, from)}
 	for _, s := range streams {
 		s.goesOn("jumbo frames")
@@ -201,7 +201,7 @@ func TestLinkMTU(t *testing.T) {
 	if err := a.SetMTU(9000); err != nil {
 		t.Fatal(err)
 	}
-	a.pathMTU(b, 9000, 8950)
+	a.pathMTU(b, 9000, 8948)
 }
 
 // Who sends ICMP errors with an MTU does not make a node send smaller packets.

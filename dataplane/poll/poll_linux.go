@@ -15,9 +15,10 @@ import (
 
 // patience is how long Wait looks for work before it lets the thread sleep, where
 // the wait before was a short one too: to sleep and be woken costs some 10
-// microseconds of two CPUs, in a virtual machine more. It is longer than the
-// network between two machines takes for the next packet of a conversation.
-const patience = 50 * time.Microsecond
+// microseconds of two CPUs, in a virtual machine more, and with that each hop of a
+// slow conversation becomes slower. It is longer than the network between two
+// machines takes for the next packet of a conversation, on slow machines too.
+const patience = 150 * time.Microsecond
 
 // The places of a Poller's descriptors. The sockets are from read on.
 const (

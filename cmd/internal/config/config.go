@@ -84,7 +84,7 @@ type Config struct {
 	Insecure      bool       // gossip without a key
 
 	Tun           string        // name of the TUN device
-	MTU           int           // bytes of an inner packet; 0: the underlay's MTU minus the largest overhead of any mode
+	MTU           int           // bytes of an inner packet; 0: the underlay's MTU minus the largest overhead of any mode, aligned
 	Offload       string        // OffloadAuto, OffloadOn or OffloadOff
 	OffloadExcept offload.Set   // what not to use whatever Offload says
 	Workers       int           // threads of the packet path; 0: by the number of CPUs

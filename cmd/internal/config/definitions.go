@@ -123,7 +123,7 @@ func definitions(hostname string) []definition {
 		},
 		{
 			name: "mtu", def: "0",
-			help: "largest pod packet in bytes, at least 1280; 0 takes the underlay's MTU minus the largest overhead of any mode, which is 50 bytes with IPv4 addresses on the underlay and 70 with IPv6",
+			help: "largest pod packet in bytes, at least 1280; 0 takes the underlay's MTU minus the largest overhead of any mode, which is 50 bytes with IPv4 addresses on the underlay and 70 with IPv6, rounded down by up to 7 so that full TCP segments are a multiple of 8 bytes",
 			bind: func(c *Config) pflag.Value { return bind(&c.MTU, "bytes", parseMTU, formatInt) },
 		},
 		{
