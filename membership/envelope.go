@@ -29,7 +29,7 @@ const (
 
 // signContext keeps a record's signature from being taken for one over anything
 // else a node may sign.
-const signContext = "weft membership record\x00"
+const signContext = "weft membership record"
 
 // Reject is why a record was not accepted. Its text is a counter label: find it
 // with errors.AsType[Reject].
@@ -52,8 +52,8 @@ func (r Reject) Error() string { return "record rejected (" + string(r) + ")" }
 // Seal signs r as id's record. It refuses what Open would refuse, so that no node
 // publishes what others drop.
 func Seal(id Identity, r Record) (Envelope, error) {
-	if r.ID != id.ID || r.Format != Format {
-		return Envelope{}, fmt.Errorf("seal the record of %s in format %d: want %s in format %d", r.ID.Short(), r.Format, id.ID.Short(), Format)
+	if r.author() != id.ID || r.Format != Format {
+		return Envelope{}, fmt.Errorf("seal a record of %s in format %d: want %s in format %d", r.author().Short(), r.Format, id.ID.Short(), Format)
 	}
 	if err := r.validate(); err != nil {
 		return Envelope{}, err
@@ -69,14 +69,8 @@ func Seal(id Identity, r Record) (Envelope, error) {
 }
 
 func sign(id Identity, payload []byte) Envelope {
-	return Envelope{
-		Signer:    id.ID,
-		Signature: [ed25519.SignatureSize]byte(ed25519.Sign(id.key, signed(payload))),
-		Payload:   payload,
-	}
+	return Envelope{Signer: id.ID, Signature: id.Sign(signContext, payload), Payload: payload}
 }
-
-func signed(payload []byte) []byte { return append([]byte(signContext), payload...) }
 
 // Open verifies e and returns its record. The error wraps a Reject. The record
 // does not alias e.
@@ -84,7 +78,7 @@ func Open(e Envelope) (Record, error) {
 	if len(e.Payload) > maxPayload {
 		return Record{}, fmt.Errorf("%w: a payload of %d bytes, at most %d", RejectSize, len(e.Payload), maxPayload)
 	}
-	if !ed25519.Verify(e.Signer[:], signed(e.Payload), e.Signature[:]) {
+	if !e.Signer.Verify(signContext, e.Payload, e.Signature[:]) {
 		return Record{}, fmt.Errorf("%w: not signed by %s", RejectSignature, e.Signer.Short())
 	}
 	// The format first: a later one may give fields other types.
@@ -101,7 +95,7 @@ func Open(e Envelope) (Record, error) {
 	if err := json.Unmarshal(e.Payload, &r); err != nil {
 		return Record{}, fmt.Errorf("%w: %w", RejectFields, err)
 	}
-	if r.ID != e.Signer {
+	if r.author() != e.Signer {
 		return Record{}, fmt.Errorf("%w: node %s signed a record of %s", RejectIdentity, e.Signer.Short(), r.ID.Short())
 	}
 	if err := r.validate(); err != nil {

@@ -31,6 +31,7 @@ const (
 	maxToken     = 32
 	maxName      = 253 // a DNS name, RFC 1035 section 2.3.4 less the root
 	maxVNI       = 1<<24 - 1
+	maxKeys      = 8
 )
 
 // Description is what a node says of itself, apart from its claims.
@@ -58,16 +59,26 @@ type Description struct {
 	MTU int `json:"mtu"`
 	// LinkMTU is the MTU of its underlay link, in bytes; 0 when it does not say.
 	LinkMTU int `json:"linkMTU,omitempty"`
+	// Keys are the fingerprints of the gossip keys that it reads, the one it sends by first.
+	Keys []string `json:"keys,omitempty"`
+	// Cert is what the cluster's authority says of the node; nil without one.
+	Cert *Cert `json:"cert,omitempty"`
 }
 
 // Record is all that the cluster knows of one node. A Record handed out by this
 // package is shared: its slices must not be changed.
 type Record struct {
-	Format  int     `json:"format"`
-	ID      ID      `json:"id"`
-	Version uint64  `json:"version"` // Lamport time of publication
-	Left    bool    `json:"left,omitempty"`
-	Claims  []Claim `json:"claims,omitempty"`
+	Format  int    `json:"format"`
+	ID      ID     `json:"id"`
+	Version uint64 `json:"version"` // Lamport time of publication
+	// Settled says that the node has part in the cluster's history: it began it, or
+	// has met one that has. Claims of others are provisional.
+	Settled bool `json:"settled,omitempty"`
+	Left    bool `json:"left,omitempty"`
+	// By is the node that says of ID that it is gone, where that is not ID itself; then
+	// Left is set, and nothing but Name is known.
+	By     ID      `json:"by,omitzero"`
+	Claims []Claim `json:"claims,omitempty"`
 	Description
 }
 
@@ -76,6 +87,17 @@ type Record struct {
 type Claim struct {
 	Prefix netip.Prefix `json:"prefix"`
 	Since  uint64       `json:"since"`
+	// Tentative says that it is announced and not held yet: it gives way to every
+	// claim that is held, and nothing is routed by it.
+	Tentative bool `json:"tentative,omitempty"`
+}
+
+// author is the node that signs the record.
+func (r *Record) author() ID {
+	if r.By != (ID{}) {
+		return r.By
+	}
+	return r.ID
 }
 
 // since returns when the record first held prefix.
@@ -109,6 +131,11 @@ func (d Description) clone() Description {
 	d.Endpoints = slices.Clone(d.Endpoints)
 	d.Modes = slices.Clone(d.Modes)
 	d.Capabilities = slices.Clone(d.Capabilities)
+	d.Keys = slices.Clone(d.Keys)
+	if d.Cert != nil {
+		c := d.Cert.clone()
+		d.Cert = &c
+	}
 	return d
 }
 
@@ -116,7 +143,7 @@ func (d Description) equal(o Description) bool {
 	return d.Name == o.Name && slices.Equal(d.Endpoints, o.Endpoints) && d.Gossip == o.Gossip &&
 		slices.Equal(d.Modes, o.Modes) && slices.Equal(d.Capabilities, o.Capabilities) &&
 		d.VTEPMAC == o.VTEPMAC && d.VXLANPort == o.VXLANPort && d.VNI == o.VNI &&
-		d.MTU == o.MTU && d.LinkMTU == o.LinkMTU
+		d.MTU == o.MTU && d.LinkMTU == o.LinkMTU && slices.Equal(d.Keys, o.Keys) && d.Cert.equal(o.Cert)
 }
 
 // validate checks everything that does not depend on the reader's configuration:
@@ -125,15 +152,37 @@ func (r *Record) validate() error {
 	if r.Version < 1 || r.Version > maxVersion {
 		return fmt.Errorf("version %d is out of range", r.Version)
 	}
+	if r.By != (ID{}) {
+		return r.validateProxy()
+	}
 	if err := checkClaims(r.Claims, r.Version); err != nil {
 		return err
 	}
 	return r.Description.validate()
 }
 
-func (d *Description) validate() error {
+// validateProxy checks a record that one node publishes about another.
+func (r *Record) validateProxy() error {
+	bare := Record{Format: r.Format, ID: r.ID, Version: r.Version, Left: true, By: r.By, Description: Description{Name: r.Name, Cert: r.Cert}}
+	switch {
+	case r.By == r.ID:
+		return errors.New("by the node itself, and yet in another's words")
+	case !r.Left || len(r.Claims) > 0 || r.Settled || !r.Description.equal(bare.Description):
+		return fmt.Errorf("node %s says more of %s than that it is gone", r.By.Short(), r.ID.Short())
+	}
+	return r.validateName()
+}
+
+func (d *Description) validateName() error {
 	if d.Name == "" || len(d.Name) > maxName || strings.ContainsFunc(d.Name, notNameRune) {
 		return fmt.Errorf("node name %q: want 1 to %d letters, digits, '-', '_' and '.'", shorten(d.Name), maxName)
+	}
+	return nil
+}
+
+func (d *Description) validate() error {
+	if err := d.validateName(); err != nil {
+		return err
 	}
 	if len(d.Endpoints) < 1 || len(d.Endpoints) > maxEndpoints {
 		return fmt.Errorf("%d endpoints: want 1 to %d", len(d.Endpoints), maxEndpoints)
@@ -155,11 +204,19 @@ func (d *Description) validate() error {
 			return fmt.Errorf("gossip address %s: %w", d.Gossip, err)
 		}
 	}
-	if err := checkTokens("mode", d.Modes); err != nil {
+	if err := checkTokens("mode", d.Modes, maxTokens); err != nil {
 		return err
 	}
-	if err := checkTokens("capability", d.Capabilities); err != nil {
+	if err := checkTokens("capability", d.Capabilities, maxTokens); err != nil {
 		return err
+	}
+	if err := checkTokens("key", d.Keys, maxKeys); err != nil {
+		return err
+	}
+	if d.Cert != nil {
+		if err := d.Cert.validate(); err != nil {
+			return err
+		}
 	}
 	if d.VTEPMAC != "" {
 		mac, err := net.ParseMAC(d.VTEPMAC)
@@ -230,9 +287,9 @@ func checkAddrPort(ap netip.AddrPort) error {
 	return nil
 }
 
-func checkTokens(what string, tokens []string) error {
-	if len(tokens) > maxTokens {
-		return fmt.Errorf("%d of %s: at most %d", len(tokens), what, maxTokens)
+func checkTokens(what string, tokens []string, most int) error {
+	if len(tokens) > most {
+		return fmt.Errorf("%d of %s: at most %d", len(tokens), what, most)
 	}
 	for _, t := range tokens {
 		if t == "" || len(t) > maxToken || strings.ContainsFunc(t, notNameRune) {

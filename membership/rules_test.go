@@ -104,7 +104,7 @@ func TestRivalsOracle(t *testing.T) {
 		}
 		for i := range records {
 			for _, p := range rapid.SliceOfN(prefixes(), 0, 3).Draw(t, "prefixes") {
-				stakes = append(stakes, stake{Claim: Claim{p, rapid.Uint64Range(1, 4).Draw(t, "since")}, by: &records[i]})
+				stakes = append(stakes, stake{Claim: Claim{Prefix: p, Since: rapid.Uint64Range(1, 4).Draw(t, "since")}, by: &records[i]})
 			}
 		}
 		got := rivals(stakes)
@@ -163,7 +163,7 @@ func drawRecord(t *rapid.T, n byte) Record {
 	for _, p := range rapid.SliceOfN(prefixes(), 0, 2).Draw(t, "claims") {
 		overlaps := func(c Claim) bool { return c.Prefix.Overlaps(p) }
 		if !slices.ContainsFunc(r.Claims, overlaps) {
-			r.Claims = append(r.Claims, Claim{p, rapid.Uint64Range(1, r.Version).Draw(t, "since")})
+			r.Claims = append(r.Claims, Claim{Prefix: p, Since: rapid.Uint64Range(1, r.Version).Draw(t, "since")})
 		}
 	}
 	if rapid.IntRange(0, 3).Draw(t, "moved") == 0 {
