@@ -32,20 +32,20 @@ func Certify(authority Identity, node ID, cidrs []netip.Prefix) (Cert, error) {
 	return c, nil
 }
 
-// Check says why c is not authority's word that node may claim all of claims; nil where it is.
-func (c *Cert) Check(authority, node ID, claims []Claim) error {
-	if c == nil {
-		return errors.New("the cluster's authority has not signed its key")
-	}
-	if !authority.Verify(certContext, c.signedBytes(node), c.Signature) {
-		return errors.New("its certificate is not of the cluster's authority, or another node's")
-	}
-	for _, claim := range claims {
-		if len(c.CIDRs) > 0 && !within(c.CIDRs, claim.Prefix) {
-			return fmt.Errorf("claims %s, and its certificate is for %s", claim.Prefix, listed(c.CIDRs))
-		}
+// Verify says why c is not authority's word about node; nil where it is. c may be nil.
+func (c *Cert) Verify(authority, node ID) error {
+	switch {
+	case c == nil:
+		return errors.New("it has no certificate of the cluster's authority: make one with `weft ca sign`")
+	case !authority.Verify(certContext, c.signedBytes(node), c.Signature):
+		return errors.New("its certificate is another authority's, or another node's: make one with `weft ca sign`")
 	}
 	return nil
+}
+
+// covers says whether node may claim p by c.
+func (c *Cert) covers(p netip.Prefix) bool {
+	return c == nil || len(c.CIDRs) == 0 || within(c.CIDRs, p)
 }
 
 // signedBytes are the node's ID, then for each prefix its length of address, address, and bits.

@@ -44,6 +44,7 @@ const (
 	RejectIdentity  Reject = "identity"  // a record about another node
 	RejectFields    Reject = "fields"    // a value out of its range
 	RejectFull      Reject = "full"      // more than MaxMembers nodes
+	RejectAuthority Reject = "authority" // not certified by the cluster's authority
 )
 
 // Error implements error.

@@ -192,7 +192,7 @@ func FuzzOpen(f *testing.F) {
 			return
 		}
 		// What opens can be routed by, and published again.
-		resolve(podNetworks, []*Record{&r})
+		resolve(testTerms, []*Record{&r})
 		if e, err := Seal(identity(1), r); err == nil {
 			if again, err := Open(e); err != nil || !reflect.DeepEqual(again.Claims, r.Claims) && len(r.Claims) > 0 {
 				t.Fatalf("%s: sealed again it opens as %+v, %v", payload, again, err)

@@ -14,6 +14,8 @@ var (
 	start       = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 )
 
+var testTerms = Terms{Networks: podNetworks}
+
 const testGrace = 5 * time.Second
 
 // identity returns the same key for the same n.
@@ -33,12 +35,13 @@ func describe(name, endpoint string) Description {
 	}
 }
 
-// record returns a valid record of node n at 192.0.2.n.
+// record returns a valid record of node n at 192.0.2.n, which is settled.
 func record(n byte, version uint64, claims ...Claim) Record {
 	return Record{
 		Format:      Format,
 		ID:          identity(n).ID,
 		Version:     version,
+		Settled:     true,
 		Claims:      claims,
 		Description: describe(fmt.Sprintf("n%d", n), fmt.Sprintf("192.0.2.%d:8285", n)),
 	}
@@ -59,7 +62,7 @@ func seal(t testing.TB, n byte, r Record) Envelope {
 
 // memoryStore returns node n's store, which persists nowhere.
 func memoryStore(n byte) *Store {
-	return NewStore(identity(n), podNetworks, testGrace, func(Snapshot) error { return nil })
+	return NewStore(identity(n), testTerms, testGrace, func(Snapshot) error { return nil })
 }
 
 func merge(t testing.TB, s *Store, e Envelope, want bool) {

@@ -149,7 +149,7 @@ func TestPersistBeforeVisible(t *testing.T) {
 	var s *Store
 	disk := errors.New("disk full")
 	fail := true
-	s = NewStore(identity(1), podNetworks, testGrace, func(snap Snapshot) error {
+	s = NewStore(identity(1), testTerms, testGrace, func(snap Snapshot) error {
 		if e, ok := s.Own(); ok && e.Signature == snap.Own.Signature {
 			t.Error("visible before it was durable")
 		}
@@ -222,7 +222,7 @@ func TestRefreshAboveOurOwn(t *testing.T) {
 func TestOurOwnDuringPublication(t *testing.T) {
 	var s *Store
 	arriving := seal(t, 1, record(1, 40, claim("10.244.1.0/24", 33)))
-	s = NewStore(identity(1), podNetworks, testGrace, func(Snapshot) error {
+	s = NewStore(identity(1), testTerms, testGrace, func(Snapshot) error {
 		_, err := s.Merge(arriving)
 		return err
 	})
@@ -299,8 +299,8 @@ func TestReinstalledMachine(t *testing.T) {
 
 func TestEndpointOfADeadNodeIsTakenBack(t *testing.T) {
 	s := memoryStore(1)
-	publish(t, s, 1, "10.244.1.0/24")
 	s.Settle()
+	publish(t, s, 1, "10.244.1.0/24")
 	other := at(record(2, 30), "192.0.2.1:8285")
 	s.SetAlive(other.ID, true, start)
 	merge(t, s, seal(t, 2, other), true)

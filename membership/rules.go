@@ -14,7 +14,17 @@ type verdict struct {
 	address    netip.Addr // the one replacedBy took
 	refused    string     // why, for people
 	owned      []netip.Prefix
+	pending    []netip.Prefix // tentative, and nobody else's so far
 	lost       []loss
+}
+
+// Terms are what the nodes of a cluster must agree in, apart from the gossip key.
+type Terms struct {
+	// Networks are the prefixes of the pod network, of either family; every claim is
+	// inside one of them.
+	Networks []netip.Prefix
+	// Authority signs the nodes' certificates; zero where none are asked for.
+	Authority ID
 }
 
 // loss is a claim that an overlapping one beat.
@@ -27,7 +37,7 @@ type loss struct {
 // resolve applies the rules of the package comment to the newest record of each
 // node. It depends on nothing but the set: not on order, liveness, or who asks.
 // O(n log n) in the number of claims.
-func resolve(networks []netip.Prefix, records []*Record) map[ID]*verdict {
+func resolve(t Terms, records []*Record) map[ID]*verdict {
 	verdicts := make(map[ID]*verdict, len(records))
 	holders := addressHolders(records)
 	var stakes []stake
@@ -37,7 +47,7 @@ func resolve(networks []netip.Prefix, records []*Record) map[ID]*verdict {
 		if v.address, v.replacedBy = replacement(r, holders); v.replacedBy != nil || r.Left {
 			continue
 		}
-		if v.refused = refusal(networks, r); v.refused != "" {
+		if v.refused = refusal(t, r); v.refused != "" {
 			continue
 		}
 		for _, c := range r.Claims {
@@ -46,7 +56,11 @@ func resolve(networks []netip.Prefix, records []*Record) map[ID]*verdict {
 	}
 	for i, rival := range rivals(stakes) {
 		s, v := stakes[i], verdicts[stakes[i].by.ID]
-		if rival < 0 {
+		switch {
+		case rival < 0 && s.Tentative:
+			v.pending = append(v.pending, s.Prefix)
+			continue
+		case rival < 0:
 			v.owned = append(v.owned, s.Prefix)
 			continue
 		}
@@ -69,6 +83,16 @@ func addressHolders(records []*Record) map[netip.Addr]*Record {
 	return holders
 }
 
+// admits says why r is not heard at all. Where there is an authority, whom it has not
+// certified neither is a member nor says of others that they are gone. An Ed25519
+// verification, so it is asked once for a record.
+func (t *Terms) admits(r *Record) error {
+	if t.Authority == (ID{}) {
+		return nil
+	}
+	return r.Cert.Verify(t.Authority, r.author())
+}
+
 // outdates says whether r replaces other where they name the same address. A
 // record that left replaces too: the machine at that address has gone.
 func outdates(r, other *Record) bool {
@@ -88,14 +112,17 @@ func replacement(r *Record, holders map[netip.Addr]*Record) (netip.Addr, *Record
 }
 
 // refusal says why nothing may be routed to r, or "".
-func refusal(networks []netip.Prefix, r *Record) string {
+func refusal(t Terms, r *Record) string {
 	for _, c := range r.Claims {
-		if !within(networks, c.Prefix) {
-			return "claims " + c.Prefix.String() + ", which is outside the pod network " + listed(networks)
+		if !within(t.Networks, c.Prefix) {
+			return "claims " + c.Prefix.String() + ", which is outside the pod network " + listed(t.Networks)
+		}
+		if t.Authority != (ID{}) && !r.Cert.covers(c.Prefix) {
+			return "claims " + c.Prefix.String() + ", and its certificate is for " + listed(r.Cert.CIDRs)
 		}
 	}
 	for _, e := range r.Endpoints {
-		for _, n := range networks {
+		for _, n := range t.Networks {
 			if n.Contains(e.Addr()) {
 				return "its endpoint " + e.String() + " lies inside the pod network " + n.String()
 			}
@@ -126,8 +153,21 @@ type stake struct {
 	by *Record
 }
 
+// compare orders by strength: less than 0 where s beats o.
 func (s stake) compare(o stake) int {
-	return cmp.Or(cmp.Compare(s.Since, o.Since), s.by.ID.Compare(o.by.ID))
+	return cmp.Or(below(s.Tentative, o.Tentative), below(!s.by.Settled, !o.by.Settled),
+		cmp.Compare(s.Since, o.Since), s.by.ID.Compare(o.by.ID))
+}
+
+// below orders what is not before what is.
+func below(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	}
+	return 1
 }
 
 // rivals sorts stakes, and returns for each the index of the strongest overlapping
@@ -144,19 +184,19 @@ func rivals(stakes []stake) []int {
 		}
 		return a
 	}
-	above := make([]int, len(stakes)) // the strongest that contains it
-	below := make([]int, len(stakes)) // the strongest inside it
+	above := make([]int, len(stakes))  // the strongest that contains it
+	inside := make([]int, len(stakes)) // the strongest inside it
 	var stack []int
 	pop := func() {
 		last := stack[len(stack)-1]
 		stack = stack[:len(stack)-1]
 		if len(stack) > 0 {
 			outer := stack[len(stack)-1]
-			below[outer] = stronger(below[outer], stronger(last, below[last]))
+			inside[outer] = stronger(inside[outer], stronger(last, inside[last]))
 		}
 	}
 	for i, s := range stakes {
-		above[i], below[i] = -1, -1
+		above[i], inside[i] = -1, -1
 		for len(stack) > 0 && !stakes[stack[len(stack)-1]].Prefix.Overlaps(s.Prefix) {
 			pop()
 		}
@@ -170,7 +210,7 @@ func rivals(stakes []stake) []int {
 		pop()
 	}
 	for i := range above {
-		if above[i] = stronger(above[i], below[i]); above[i] >= 0 && stakes[above[i]].compare(stakes[i]) > 0 {
+		if above[i] = stronger(above[i], inside[i]); above[i] >= 0 && stakes[above[i]].compare(stakes[i]) > 0 {
 			above[i] = -1
 		}
 	}

@@ -54,7 +54,7 @@ func TestResolve(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got []string
-			verdicts := resolve(podNetworks, pointers(c.records))
+			verdicts := resolve(testTerms, pointers(c.records))
 			for _, r := range c.records {
 				got = append(got, summary(verdicts[r.ID]))
 			}
@@ -148,7 +148,7 @@ func TestResolveIgnoresOrder(t *testing.T) {
 			records = append(records, drawRecord(t, byte(n)))
 		}
 		shuffled := rapid.Permutation(records).Draw(t, "order")
-		a, b := resolve(podNetworks, pointers(records)), resolve(podNetworks, pointers(shuffled))
+		a, b := resolve(testTerms, pointers(records)), resolve(testTerms, pointers(shuffled))
 		for _, r := range records {
 			if summary(a[r.ID]) != summary(b[r.ID]) {
 				t.Fatalf("node %s: %s in one order, %s in another", r.Name, summary(a[r.ID]), summary(b[r.ID]))
@@ -163,12 +163,15 @@ func drawRecord(t *rapid.T, n byte) Record {
 	for _, p := range rapid.SliceOfN(prefixes(), 0, 2).Draw(t, "claims") {
 		overlaps := func(c Claim) bool { return c.Prefix.Overlaps(p) }
 		if !slices.ContainsFunc(r.Claims, overlaps) {
-			r.Claims = append(r.Claims, Claim{Prefix: p, Since: rapid.Uint64Range(1, r.Version).Draw(t, "since")})
+			r.Claims = append(r.Claims, Claim{
+				Prefix: p, Since: rapid.Uint64Range(1, r.Version).Draw(t, "since"), Tentative: rapid.Bool().Draw(t, "tentative"),
+			})
 		}
 	}
 	if rapid.IntRange(0, 3).Draw(t, "moved") == 0 {
 		r = at(r, fmt.Sprintf("192.0.2.%d:8285", rapid.IntRange(1, 9).Draw(t, "to")))
 	}
 	r.Left = rapid.IntRange(0, 5).Draw(t, "left") == 0
+	r.Settled = rapid.Bool().Draw(t, "settled")
 	return r
 }

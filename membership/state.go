@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"time"
@@ -34,7 +33,8 @@ type stateJSON struct {
 
 // memberState is an object, so that a later version can note more of a member.
 type memberState struct {
-	Envelope []byte `json:"envelope"`
+	Envelope []byte        `json:"envelope"`
+	Gone     time.Duration `json:"gone,omitempty"` // nanoseconds: see Store.Lapsed
 }
 
 // OpenStore returns a store that lives in dir/state.json, which is written before
@@ -45,9 +45,9 @@ type memberState struct {
 // A damaged file is moved aside, to state.json.corrupt-N, and the node goes on with
 // what is left: each warning is one line for the log. An error means that the file
 // could not be read or moved.
-func OpenStore(dir string, identity Identity, networks []netip.Prefix, grace time.Duration, now time.Time) (*Store, []string, error) {
+func OpenStore(dir string, identity Identity, terms Terms, grace time.Duration, now time.Time) (*Store, []string, error) {
 	path := filepath.Join(dir, stateFile)
-	s := NewStore(identity, networks, grace, func(snap Snapshot) error { return writeState(path, snap) })
+	s := NewStore(identity, terms, grace, func(snap Snapshot) error { return writeState(path, snap) })
 	text, err := readState(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return s, nil, nil
@@ -132,8 +132,15 @@ func (s *Store) restore(st stateJSON, now time.Time) []string {
 			warnings = append(warnings, fmt.Sprintf("state file: member %d is damaged (%v): it is learnt again", i+1, err))
 			continue
 		}
+		if err := s.terms.admits(&e.rec); err != nil {
+			warnings = append(warnings, fmt.Sprintf("state file: node %s is left out: %v", label(e.rec.Name, e.rec.author()), err))
+			continue
+		}
 		if e.rec.ID != s.identity.ID && len(s.members) < MaxMembers {
 			s.restoreMember(e, now)
+			l := s.alive[e.rec.ID]
+			l.gone = max(0, m.Gone)
+			s.alive[e.rec.ID] = l
 		}
 	}
 	return warnings
@@ -164,8 +171,8 @@ func writeState(path string, snap Snapshot) error {
 	if snap.Own != nil {
 		st.Own = snap.Own.append(nil)
 	}
-	for _, e := range snap.Members {
-		st.Members = append(st.Members, memberState{Envelope: e.append(nil)})
+	for i, e := range snap.Members {
+		st.Members = append(st.Members, memberState{Envelope: e.append(nil), Gone: snap.Gone[i]})
 	}
 	text, err := json.Marshal(st)
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 // open returns node 1's store in dir and fails on warnings unless want says so.
 func open(t *testing.T, dir string, warnings ...string) *Store {
 	t.Helper()
-	s, got, err := OpenStore(dir, identity(1), podNetworks, testGrace, start)
+	s, got, err := OpenStore(dir, identity(1), testTerms, testGrace, start)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -205,7 +205,7 @@ func TestDamagedRecordInState(t *testing.T) {
 func TestStateOfAnotherKey(t *testing.T) {
 	dir, s := filled(t)
 	old := ownRecord(t, s)
-	s, warnings, err := OpenStore(dir, identity(4), podNetworks, testGrace, start)
+	s, warnings, err := OpenStore(dir, identity(4), testTerms, testGrace, start)
 	if err != nil || len(warnings) != 1 || !strings.Contains(warnings[0], "another node key") {
 		t.Fatalf("%q, %v", warnings, err)
 	}
@@ -256,7 +256,7 @@ func TestUnwritableState(t *testing.T) {
 		if err := os.Mkdir(filepath.Join(dir, stateFile), 0o700); err != nil {
 			t.Fatal(err)
 		}
-		if _, _, err := OpenStore(dir, identity(1), podNetworks, testGrace, time.Time{}); err == nil {
+		if _, _, err := OpenStore(dir, identity(1), testTerms, testGrace, time.Time{}); err == nil {
 			t.Fatal("opened a directory as a file")
 		}
 	})

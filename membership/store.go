@@ -3,8 +3,6 @@ package membership
 import (
 	"bytes"
 	"fmt"
-	"net/netip"
-	"slices"
 	"sync"
 	"time"
 )
@@ -18,7 +16,7 @@ const MaxMembers = 10_000
 // goroutines, and never reads the clock.
 type Store struct {
 	identity Identity
-	networks []netip.Prefix
+	terms    Terms
 	grace    time.Duration
 	persist  func(Snapshot) error
 
@@ -34,8 +32,9 @@ type Store struct {
 	settled bool   // the own claims' Since is final: see Settle
 	members map[ID]*entry
 	alive   map[ID]liveness
-	changes uint64 // counts changes of what a snapshot holds
-	saved   uint64 // changes when the last snapshot was taken that persisted
+	ticked  time.Time // the last Lapsed
+	changes uint64    // counts changes of what a snapshot holds
+	saved   uint64    // changes when the last snapshot was taken that persisted
 	subs    map[chan struct{}]struct{}
 }
 
@@ -48,6 +47,7 @@ type entry struct {
 type liveness struct {
 	alive bool
 	since time.Time
+	gone  time.Duration // how long it has been missed in all: see Lapsed
 }
 
 // Snapshot is what outlives the process.
@@ -56,17 +56,17 @@ type Snapshot struct {
 	Settled bool
 	Own     *Envelope // nil before the first publication
 	Members []Envelope
+	Gone    []time.Duration // of each of Members: see Lapsed
 }
 
-// NewStore returns an empty store of the node identity. networks are the prefixes of
-// the pod network, of either family; every claim must be inside one of them. grace is
+// NewStore returns an empty store of the node identity. grace is
 // how long a member is routed after it was last alive. persist must make a snapshot
 // durable before it returns nil: it is called before a new own record becomes
 // visible, never concurrently, and must not call the store.
-func NewStore(identity Identity, networks []netip.Prefix, grace time.Duration, persist func(Snapshot) error) *Store {
+func NewStore(identity Identity, terms Terms, grace time.Duration, persist func(Snapshot) error) *Store {
 	return &Store{
 		identity: identity,
-		networks: slices.Clone(networks),
+		terms:    terms,
 		grace:    grace,
 		persist:  persist,
 		members:  make(map[ID]*entry),
@@ -93,6 +93,9 @@ func (s *Store) Merge(e Envelope) (changed bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	if err := s.terms.admits(&r); err != nil {
+		return false, fmt.Errorf("%w: node %s: %w", RejectAuthority, label(r.Name, r.author()), err)
+	}
 	got := &entry{env: e, rec: r}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -101,7 +104,7 @@ func (s *Store) Merge(e Envelope) (changed bool, err error) {
 		return false, nil
 	}
 	old := s.members[r.ID]
-	if old == nil && len(s.members) >= MaxMembers {
+	if old == nil && len(s.members) >= MaxMembers && !s.evict() {
 		return false, fmt.Errorf("%w: node %s would be number %d", RejectFull, r.ID.Short(), MaxMembers+1)
 	}
 	if old != nil && !got.newer(old) {
@@ -133,6 +136,23 @@ func (e *entry) newer(old *entry) bool {
 		return e.rec.Version > old.rec.Version
 	}
 	return bytes.Compare(e.env.Payload, old.env.Payload) > 0
+}
+
+// evict makes room by dropping the oldest record of a node that has left, which is of
+// little use. Called with mu held.
+func (s *Store) evict() bool {
+	var oldest *entry
+	for _, m := range s.members {
+		if m.rec.Left && (oldest == nil || m.rec.Version < oldest.rec.Version) {
+			oldest = m
+		}
+	}
+	if oldest == nil {
+		return false
+	}
+	delete(s.members, oldest.rec.ID)
+	delete(s.alive, oldest.rec.ID)
+	return true
 }
 
 func (s *Store) mergeOwn(e *entry) {

@@ -127,8 +127,8 @@ func TestLivenessBeforeTheRecord(t *testing.T) {
 
 func TestViewFences(t *testing.T) {
 	s := memoryStore(1)
-	publish(t, s, 1, "10.244.1.0/24")
 	s.Settle()
+	publish(t, s, 1, "10.244.1.0/24")
 	if self := s.View(start).Self; self.State != StateUp || len(self.Prefixes) != 1 {
 		t.Fatalf("self %+v", self)
 	}

@@ -41,6 +41,9 @@ type Member struct {
 	Alive    bool           // it answers; Self is always alive
 	Since    time.Time      // when Alive took its value; zero if it never answered
 	Prefixes []netip.Prefix // owned and to be routed now, sorted; empty if not routable
+	Pending  []netip.Prefix // tentative, and nobody else's so far, sorted
+	Lost     []netip.Prefix // claims that another's beat, sorted
+	Replaced bool           // another machine has its underlay address
 }
 
 // Conflict is something that two nodes claim and one of them has.
@@ -74,7 +77,7 @@ func (s *Store) View(now time.Time) View {
 	if self != nil {
 		records = append(records, &self.rec)
 	}
-	verdicts := resolve(s.networks, records)
+	verdicts := resolve(s.terms, records)
 
 	v := View{Self: s.viewSelf(self, verdicts[s.identity.ID])}
 	v.Members = make([]Member, 0, len(others))
@@ -112,7 +115,7 @@ func (s *Store) viewSelf(self *entry, v *verdict) Member {
 	if self == nil {
 		return Member{Record: Record{ID: s.identity.ID}, State: StateUnclaimed, Reason: "not published yet", Alive: true}
 	}
-	m := Member{Record: self.rec, State: StateUp, Alive: true, Reason: lostReason(v)}
+	m := Member{Record: self.rec, State: StateUp, Alive: true, Reason: lostReason(v), Pending: v.pending, Lost: v.losses(), Replaced: v.replacedBy != nil}
 	switch {
 	case self.rec.Left:
 		m.State, m.Reason = StateLeft, "left the network"
@@ -122,6 +125,8 @@ func (s *Store) viewSelf(self *entry, v *verdict) Member {
 		m.State, m.Reason = StateFenced, v.refused
 	case len(self.rec.Claims) == 0:
 		m.State, m.Reason = StateUnclaimed, "no pod CIDR claimed"
+	case len(v.owned) == 0 && len(v.lost) == 0:
+		m.State, m.Reason = StateUnclaimed, "its claim is not settled yet"
 	case len(v.owned) == 0:
 		m.State = StateFenced
 	default:
@@ -131,8 +136,10 @@ func (s *Store) viewSelf(self *entry, v *verdict) Member {
 }
 
 func viewMember(e *entry, v *verdict, l liveness, now time.Time, grace time.Duration) Member {
-	m := Member{Record: e.rec, Alive: l.alive, Since: l.since, Reason: lostReason(v)}
+	m := Member{Record: e.rec, Alive: l.alive, Since: l.since, Reason: lostReason(v), Pending: v.pending, Lost: v.losses(), Replaced: v.replacedBy != nil}
 	switch {
+	case e.rec.By != (ID{}):
+		m.State, m.Reason = StateLeft, "forgotten by node "+e.rec.By.Short()
 	case e.rec.Left:
 		m.State, m.Reason = StateLeft, "left the network"
 	case v.replacedBy != nil:
@@ -152,6 +159,15 @@ func viewMember(e *entry, v *verdict, l liveness, now time.Time, grace time.Dura
 		m.State, m.Reason = StateDown, "does not answer"
 	}
 	return m
+}
+
+// losses are the claims that were lost, sorted.
+func (v *verdict) losses() []netip.Prefix {
+	var all []netip.Prefix
+	for _, l := range v.lost {
+		all = append(all, l.claim.Prefix)
+	}
+	return all
 }
 
 func replacedReason(v *verdict) string {

@@ -129,7 +129,7 @@ func (g *Gossip) without(addrs []netip.AddrPort) []netip.AddrPort {
 
 // Sync asks every join name and every known member once, and returns as soon as one
 // answered with a full exchange: then the store holds what that node knew. With
-// nobody to ask it settles the store and returns nil. An error says who failed how;
+// nobody to ask it returns nil. An error says who failed how;
 // it wraps ErrNoAnswer, and ErrKeyMismatch where that is a reason.
 func (g *Gossip) Sync(ctx context.Context) error {
 	addrs, errs := g.resolve(ctx)
@@ -140,7 +140,6 @@ func (g *Gossip) Sync(ctx context.Context) error {
 		}
 	}
 	if len(addrs) == 0 && len(errs) == 0 {
-		g.store.Settle()
 		return nil
 	}
 	ctx, cancel := context.WithCancel(ctx) // on return, no further dials begin
@@ -161,6 +160,13 @@ func (g *Gossip) Sync(ctx context.Context) error {
 		}
 	}
 	return fmt.Errorf("join the cluster: %w", &unanswered{errs})
+}
+
+// Gathered says whether every join name resolves, and a member is alive at each of the
+// addresses, at least one: then no node that this one was told of is unheard.
+func (g *Gossip) Gathered(ctx context.Context) bool {
+	addrs, errs := g.resolve(ctx)
+	return len(errs) == 0 && g.alive.Load() > 0 && len(g.without(addrs)) == 0
 }
 
 // joined lists addrs, some of which were still being asked.

@@ -66,7 +66,7 @@ func newIdentity(t *testing.T) membership.Identity {
 }
 
 func memoryStore(id membership.Identity) *membership.Store {
-	return membership.NewStore(id, podNetworks, testGrace, func(membership.Snapshot) error { return nil })
+	return membership.NewStore(id, membership.Terms{Networks: podNetworks}, testGrace, func(membership.Snapshot) error { return nil })
 }
 
 var testKey = []byte("0123456789abcdef")

@@ -73,7 +73,7 @@ func TestRefreshSlowsDown(t *testing.T) {
 func TestRefreshIsRetried(t *testing.T) {
 	id := newIdentity(t)
 	full := false
-	store := membership.NewStore(id, podNetworks, testGrace, func(membership.Snapshot) error {
+	store := membership.NewStore(id, membership.Terms{Networks: podNetworks}, testGrace, func(membership.Snapshot) error {
 		if full {
 			return errors.New("disk full")
 		}

@@ -1,0 +1,194 @@
+package membership
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"math/bits"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// Allot keeps this node in a block of each family of the pod network: it claims one
+// tentatively, gives way where another was there before, holds it once nobody was for
+// long enough, and takes another where a held one was lost. It is a state machine
+// without a clock or goroutines; one goroutine uses it.
+type Allot struct {
+	store   *Store
+	lengths map[bool]int // by "is IPv4": bits of a block's prefix
+	// announced is since when each tentative claim has been published by this process.
+	announced map[netip.Prefix]time.Time
+	tries     uint64 // claims that were given up
+}
+
+// NewAllot returns the allotter of a store's node. A block has bits4 or bits6 of
+// prefix, by its family.
+func NewAllot(s *Store, bits4, bits6 int) *Allot {
+	return &Allot{store: s, lengths: map[bool]int{true: bits4, false: bits6}, announced: make(map[netip.Prefix]time.Time)}
+}
+
+// Surroundings are what Step needs to know beside the store.
+type Surroundings struct {
+	// Ready says that the node may claim: it is settled, and hears others now or is the first.
+	Ready bool
+	// Avoid are blocks of nodes that publish no records.
+	Avoid []netip.Prefix
+	// Used says whether pods are left on a block that was lost. Such a block stays
+	// claimed, so that it is known what they have.
+	Used func(netip.Prefix) bool
+}
+
+// holdDown is for how long a claim among n other nodes is tentative: until everyone
+// has heard of it, and a rival's claim had time to come back. Gossip reaches four
+// times as many nodes each 200 ms.
+func holdDown(n int) time.Duration {
+	return 600*time.Millisecond + 200*time.Millisecond*time.Duration(bits.Len(uint(n)))
+}
+
+// Step brings the claims one step on, and says when the next is due; the zero time is
+// when the store or the surroundings change. A *ExhaustedError says that there is no
+// free block; what else there is to do is done all the same.
+func (a *Allot) Step(now time.Time, s Surroundings) (next time.Time, err error) {
+	v := a.store.View(now)
+	self := &v.Self
+	if self.Version == 0 || self.Left || self.Replaced {
+		return time.Time{}, nil
+	}
+	held, tentative, next := a.review(&v, now, s)
+	if s.Ready {
+		for _, v4 := range []bool{true, false} {
+			if !a.lacks(v4, slices.Concat(held, tentative), self.Lost) {
+				continue
+			}
+			p, lack := a.pick(&v, v4, s.Avoid)
+			if lack != nil {
+				err = lack
+				continue
+			}
+			a.announced[p] = now
+			tentative = append(tentative, p)
+			next = earlier(next, now.Add(holdDown(len(v.Members))))
+		}
+	}
+	if failed := a.store.Stake(held, tentative); failed != nil {
+		return next, failed
+	}
+	return next, err
+}
+
+// review sorts the present claims into those that are held from here on, among them
+// lost ones that are still used, and tentative ones.
+func (a *Allot) review(v *View, now time.Time, s Surroundings) (held, tentative []netip.Prefix, next time.Time) {
+	for _, c := range v.Self.Claims {
+		since, announced := a.announced[c.Prefix]
+		if !announced {
+			since = now
+		}
+		due := since.Add(holdDown(len(v.Members)))
+		lost := slices.Contains(v.Self.Lost, c.Prefix)
+		switch {
+		case !within(a.store.terms.Networks, c.Prefix), !v.Self.Cert.covers(c.Prefix):
+		case lost && !c.Tentative && s.Used(c.Prefix):
+			held = append(held, c.Prefix)
+		case lost:
+			a.tries++
+			delete(a.announced, c.Prefix)
+		case !c.Tentative:
+			held = append(held, c.Prefix)
+		case s.Ready && !now.Before(due):
+			held = append(held, c.Prefix)
+			delete(a.announced, c.Prefix)
+		default:
+			a.announced[c.Prefix] = since
+			tentative = append(tentative, c.Prefix)
+			if s.Ready {
+				next = earlier(next, due)
+			}
+		}
+	}
+	return held, tentative, next
+}
+
+// lacks says whether the node needs a block of a family.
+func (a *Allot) lacks(v4 bool, has, lost []netip.Prefix) bool {
+	of := func(p netip.Prefix) bool { return p.Addr().Is4() == v4 }
+	return slices.ContainsFunc(a.store.terms.Networks, of) &&
+		!slices.ContainsFunc(has, func(p netip.Prefix) bool { return of(p) && !slices.Contains(lost, p) })
+}
+
+// pick finds a free block: the one that this machine had before it was installed
+// anew, or else the first from a place on that depends on the node and on how often
+// it gave way, so that nodes which start at once seldom meet.
+func (a *Allot) pick(v *View, v4 bool, avoid []netip.Prefix) (netip.Prefix, error) {
+	taken := slices.Concat(avoid, v.Self.Lost)
+	var former []netip.Prefix
+	for i := range v.Members {
+		m := &v.Members[i]
+		_, ours := m.shares(&v.Self.Record)
+		switch m.State {
+		case StateLeft, StateRefused:
+		case StateReplaced:
+			for _, c := range m.Claims {
+				if ours {
+					former = append(former, c.Prefix)
+				}
+			}
+		default:
+			for _, c := range m.Claims {
+				taken = append(taken, c.Prefix)
+			}
+		}
+	}
+	length := a.lengths[v4]
+	var spaces []space
+	for _, n := range a.ranges(&v.Self, v4) {
+		if n.Bits() <= length {
+			spaces = append(spaces, newSpace(n, length, taken))
+		}
+	}
+	for _, s := range spaces {
+		for _, p := range former {
+			if p.Bits() == length && s.free(p) {
+				return p, nil
+			}
+		}
+	}
+	for i, s := range spaces {
+		if n, ok := s.next(a.place(i)); ok {
+			return s.block(n), nil
+		}
+	}
+	return netip.Prefix{}, exhausted(v, spaces, length)
+}
+
+// ranges are where blocks of a family may be: the pod network's prefixes, or what the
+// node's certificate leaves of them.
+func (a *Allot) ranges(self *Member, v4 bool) []netip.Prefix {
+	var all []netip.Prefix
+	for _, n := range a.store.terms.Networks {
+		if n.Addr().Is4() != v4 {
+			continue
+		}
+		if self.Cert == nil || len(self.Cert.CIDRs) == 0 {
+			all = append(all, n)
+			continue
+		}
+		for _, c := range self.Cert.CIDRs {
+			switch {
+			case !n.Overlaps(c):
+			case n.Bits() > c.Bits():
+				all = append(all, n)
+			default:
+				all = append(all, c)
+			}
+		}
+	}
+	return all
+}
+
+// place is where the search in the i-th range begins.
+func (a *Allot) place(i int) uint64 {
+	b := slices.Concat(a.store.identity.ID[:], binary.BigEndian.AppendUint64(nil, a.tries), []byte{byte(i)})
+	sum := sha256.Sum256(b)
+	return binary.BigEndian.Uint64(sum[:])
+}
