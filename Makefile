@@ -15,7 +15,7 @@ NEEDS_DEMO := ip=iproute2 ping=iputils-ping iperf3=iperf3 nsenter=util-linux
 NEEDS_TEST := $(NEEDS_DEMO) sysctl=procps gcc=gcc,libc6-dev ab=apache2-utils ethtool=ethtool nft=nftables iptables=iptables
 NEEDS_BENCH := $(NEEDS_DEMO) sockperf=sockperf ab=apache2-utils
 
-.PHONY: help build demo demo-down test lint unit race netns partition fuzz bench bench-quick \
+.PHONY: help build demo demo-down test lint unit race netns partition fuzz sim sim-mutants bench bench-quick \
         bench-build install uninstall clean go root need-demo need-test need-bench
 
 help: ## list the targets
@@ -60,6 +60,14 @@ fuzz: go ## every fuzz target for FUZZTIME each
 	        echo "== $$dir $$target"; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$dir; \
 	    done; \
 	done
+
+sim: go ## membership in virtual time, histories of simulated clusters; HISTORIES= SEED= NODES= narrow it, HISTORY= replays one
+	@go build -buildvcs=false -o bin/weft-sim ./membership/sim/cmd
+	@bin/weft-sim $(if $(HISTORIES),-histories $(HISTORIES)) $(if $(SEED),-seed $(SEED)) $(if $(NODES),-nodes $(NODES)) \
+	    $(if $(HISTORY),-history $(HISTORY)) $(if $(HISTORIES)$(NODES)$(HISTORY),,-large -joins)
+
+sim-mutants: go ## breaks the rules of membership one by one, and sees that the simulation notices
+	go test -tags sim -count 1 -timeout 30m -v -run Mutants ./membership/sim
 
 bench: root need-bench bench-build ## compare with other overlays, 50 minutes; SCENARIOS= SUBJECTS= ROUNDS= narrow it
 	@bin/weft-bench -bin bin $(if $(SCENARIOS),-scenarios $(SCENARIOS)) $(if $(SUBJECTS),-subjects $(SUBJECTS)) $(if $(ROUNDS),-rounds $(ROUNDS))

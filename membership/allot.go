@@ -16,7 +16,8 @@ import (
 type Allot struct {
 	store   *Store
 	lengths map[bool]int // by "is IPv4": bits of a block's prefix
-	// announced is since when each tentative claim has been published by this process.
+	// announced is since when each tentative claim has been published by this process
+	// with others to hear of it.
 	announced map[netip.Prefix]time.Time
 	tries     uint64 // claims that were given up
 }
@@ -33,8 +34,8 @@ type Surroundings struct {
 	Ready bool
 	// Avoid are blocks of nodes that publish no records.
 	Avoid []netip.Prefix
-	// Used says whether pods are left on a block that was lost. Such a block stays
-	// claimed, so that it is known what they have.
+	// Used says whether pods are left on a block that was lost, or is one too many. Such a
+	// block stays claimed, so that it is known what they have.
 	Used func(netip.Prefix) bool
 }
 
@@ -45,8 +46,12 @@ func holdDown(n int) time.Duration {
 	return 600*time.Millisecond + 200*time.Millisecond*time.Duration(bits.Len(uint(n)))
 }
 
+// retry is after how long claims that could not be written to disk are tried again.
+const retry = time.Second
+
 // Step brings the claims one step on, and says when the next is due; the zero time is
-// when the store or the surroundings change. A *ExhaustedError says that there is no
+// when the store or the surroundings change. What it claims changes the store, and is
+// announced from the next Step on. A *ExhaustedError says that there is no
 // free block; what else there is to do is done all the same.
 func (a *Allot) Step(now time.Time, s Surroundings) (next time.Time, err error) {
 	v := a.store.View(now)
@@ -65,13 +70,11 @@ func (a *Allot) Step(now time.Time, s Surroundings) (next time.Time, err error) 
 				err = lack
 				continue
 			}
-			a.announced[p] = now
 			tentative = append(tentative, p)
-			next = earlier(next, now.Add(holdDown(len(v.Members))))
 		}
 	}
 	if failed := a.store.Stake(held, tentative); failed != nil {
-		return next, failed
+		return earlier(next, now.Add(retry)), failed
 	}
 	return next, err
 }
@@ -79,12 +82,9 @@ func (a *Allot) Step(now time.Time, s Surroundings) (next time.Time, err error) 
 // review sorts the present claims into those that are held from here on, among them
 // lost ones that are still used, and tentative ones.
 func (a *Allot) review(v *View, now time.Time, s Surroundings) (held, tentative []netip.Prefix, next time.Time) {
+	announced := a.announced
+	a.announced = make(map[netip.Prefix]time.Time)
 	for _, c := range v.Self.Claims {
-		since, announced := a.announced[c.Prefix]
-		if !announced {
-			since = now
-		}
-		due := since.Add(holdDown(len(v.Members)))
 		lost := slices.Contains(v.Self.Lost, c.Prefix)
 		switch {
 		case !within(a.store.terms.Networks, c.Prefix), !v.Self.Cert.covers(c.Prefix):
@@ -92,21 +92,52 @@ func (a *Allot) review(v *View, now time.Time, s Surroundings) (held, tentative 
 			held = append(held, c.Prefix)
 		case lost:
 			a.tries++
-			delete(a.announced, c.Prefix)
 		case !c.Tentative:
 			held = append(held, c.Prefix)
-		case s.Ready && !now.Before(due):
-			held = append(held, c.Prefix)
-			delete(a.announced, c.Prefix)
+		case !s.Ready: // nobody hears of it: the hold-down begins when somebody does
+			tentative = append(tentative, c.Prefix)
 		default:
+			since, ok := announced[c.Prefix]
+			if !ok {
+				since = now
+			}
+			due := since.Add(holdDown(len(v.Members)))
+			if !now.Before(due) {
+				held = append(held, c.Prefix)
+				continue
+			}
 			a.announced[c.Prefix] = since
 			tentative = append(tentative, c.Prefix)
-			if s.Ready {
-				next = earlier(next, due)
-			}
+			next = earlier(next, due)
 		}
 	}
+	held, tentative = spared(held, tentative, v.Self.Lost, s.Used)
 	return held, tentative, next
+}
+
+// spared returns claims without what is more than one block of a family: where a block
+// that was lost is the node's again. A held one goes when no pod is left on it.
+func spared(held, tentative, lost []netip.Prefix, used func(netip.Prefix) bool) (kept, pending []netip.Prefix) {
+	has := make(map[bool]int) // blocks that are held and not lost, by "is IPv4"
+	for _, p := range held {
+		if !slices.Contains(lost, p) {
+			has[p.Addr().Is4()]++
+		}
+	}
+	for _, p := range held {
+		v4 := p.Addr().Is4()
+		if has[v4] > 1 && !slices.Contains(lost, p) && !used(p) {
+			has[v4]--
+			continue
+		}
+		kept = append(kept, p)
+	}
+	for _, p := range tentative {
+		if has[p.Addr().Is4()] == 0 {
+			pending = append(pending, p)
+		}
+	}
+	return kept, pending
 }
 
 // lacks says whether the node needs a block of a family.
@@ -126,7 +157,9 @@ func (a *Allot) pick(v *View, v4 bool, avoid []netip.Prefix) (netip.Prefix, erro
 		m := &v.Members[i]
 		_, ours := m.shares(&v.Self.Record)
 		switch m.State {
-		case StateLeft, StateRefused:
+		case StateLeft:
+		case StateRefused: // it may be about to have another
+			taken = append(taken, m.Pending...)
 		case StateReplaced:
 			for _, c := range m.Claims {
 				if ours {

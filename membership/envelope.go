@@ -105,6 +105,17 @@ func Open(e Envelope) (Record, error) {
 	return r, nil
 }
 
+// Subject is the node that e is about, which mostly is its signer; e was opened before.
+func (e Envelope) Subject() ID {
+	var about struct {
+		ID ID `json:"id"`
+	}
+	if json.Unmarshal(e.Payload, &about) != nil {
+		return e.Signer
+	}
+	return about.ID
+}
+
 func (e Envelope) clone() Envelope {
 	e.Payload = slices.Clone(e.Payload)
 	return e

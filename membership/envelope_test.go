@@ -185,6 +185,14 @@ func FuzzOpen(f *testing.F) {
 	for _, r := range []Record{record(1, 1), record(1, 9, claim("10.244.1.0/24", 3))} {
 		f.Add(seal(f, 1, r).Payload)
 	}
+	certified := record(1, 9, tentative("10.244.1.0/24", 9))
+	cert, err := Certify(identity(2), identity(1).ID, podNetworks)
+	if err != nil {
+		f.Fatal(err)
+	}
+	certified.Cert, certified.Keys = &cert, []string{"k1"}
+	f.Add(seal(f, 1, certified).Payload)
+	f.Add(seal(f, 1, goneRecord(1, 2, 9)).Payload)
 	f.Add([]byte(`{"format":1,"id":null,"claims":[{}]}`))
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		r, err := Open(sign(identity(1), payload))

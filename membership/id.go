@@ -95,8 +95,10 @@ func newIdentity(key ed25519.PrivateKey) Identity {
 	return Identity{ID: ID(key.Public().(ed25519.PublicKey)), key: key}
 }
 
+// KeyFile is the name of a node's key in its state directory.
+const KeyFile = "node.key"
+
 const (
-	keyFile     = "node.key"
 	keyPEMType  = "PRIVATE KEY" // PKCS #8, RFC 5958: openssl reads it
 	maxKeyBytes = 4 << 10
 )
@@ -106,7 +108,7 @@ const (
 // could forget. A damaged key is an error and never replaced, since a new key is a
 // new node.
 func LoadIdentity(dir string) (Identity, error) {
-	path := filepath.Join(dir, keyFile)
+	path := filepath.Join(dir, KeyFile)
 	id, err := readIdentity(path)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return id, err
@@ -117,11 +119,10 @@ func LoadIdentity(dir string) (Identity, error) {
 	if id, err = NewIdentity(); err != nil {
 		return Identity{}, err
 	}
-	der, err := x509.MarshalPKCS8PrivateKey(id.key)
+	text, err := id.MarshalPEM()
 	if err != nil {
-		return Identity{}, fmt.Errorf("encode the node key: %w", err)
+		return Identity{}, err
 	}
-	text := pem.EncodeToMemory(&pem.Block{Type: keyPEMType, Bytes: der})
 	if err := writeFile(path, text); err != nil {
 		return Identity{}, fmt.Errorf("write the node key: %w", err)
 	}
@@ -148,20 +149,35 @@ func readIdentity(path string) (Identity, error) {
 	if err != nil {
 		return Identity{}, fmt.Errorf("read the node key: %w", err)
 	}
-	damaged := func(what string) error {
-		return fmt.Errorf("node key %s is damaged (%s): restore it from a backup, or remove it to join as a new node", path, what)
+	id, err := ParseIdentity(text)
+	if err != nil {
+		return Identity{}, fmt.Errorf("node key %s is damaged (%w): restore it from a backup, or remove it to join as a new node", path, err)
 	}
+	return id, nil
+}
+
+// MarshalPEM returns the key pair as text, one PEM block of PKCS #8, which is secret.
+func (id Identity) MarshalPEM() ([]byte, error) {
+	der, err := x509.MarshalPKCS8PrivateKey(id.key)
+	if err != nil {
+		return nil, fmt.Errorf("encode the key of %s: %w", id.ID.Short(), err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: keyPEMType, Bytes: der}), nil
+}
+
+// ParseIdentity reads what MarshalPEM writes. The error holds nothing of the text.
+func ParseIdentity(text []byte) (Identity, error) {
 	block, rest := pem.Decode(text)
 	if block == nil || block.Type != keyPEMType || len(bytes.TrimSpace(rest)) != 0 {
-		return Identity{}, damaged("not one PEM block of a private key")
+		return Identity{}, errors.New("not one PEM block of a private key")
 	}
 	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
 	if err != nil {
-		return Identity{}, damaged("not a PKCS #8 key")
+		return Identity{}, errors.New("not a PKCS #8 key")
 	}
 	key, ok := parsed.(ed25519.PrivateKey)
 	if !ok {
-		return Identity{}, damaged("not an ed25519 key")
+		return Identity{}, errors.New("not an ed25519 key")
 	}
 	return newIdentity(key), nil
 }

@@ -33,7 +33,7 @@ func TestLoadIdentity(t *testing.T) {
 	if err != nil || again.ID != made.ID || !again.key.Equal(made.key) {
 		t.Fatalf("loaded %s, %v; want %s", again.ID, err, made.ID)
 	}
-	path := filepath.Join(dir, keyFile)
+	path := filepath.Join(dir, KeyFile)
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
 		t.Fatalf("mode %v, %v", info.Mode(), err)
 	}

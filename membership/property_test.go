@@ -69,15 +69,8 @@ type node struct {
 }
 
 func (c *cluster) boot(n *node) {
-	n.store = NewStore(identity(n.n), testTerms, testGrace, func(s Snapshot) error { n.disk = s; return nil })
-	st := stateJSON{Clock: n.disk.Clock, Settled: n.disk.Settled}
-	if n.disk.Own != nil {
-		st.Own = n.disk.Own.append(nil)
-	}
-	for _, e := range n.disk.Members {
-		st.Members = append(st.Members, memberState{Envelope: e.append(nil)})
-	}
-	n.store.restore(st, c.now)
+	persist := func(s Snapshot) error { n.disk = s; return nil }
+	n.store, _ = RestoreStore(identity(n.n), testTerms, testGrace, persist, n.disk, c.now)
 }
 
 // deliver gives to what from publishes.

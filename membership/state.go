@@ -1,7 +1,6 @@
 package membership
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -62,7 +61,29 @@ func OpenStore(dir string, identity Identity, terms Terms, grace time.Duration, 
 	if st.Format != stateFormat {
 		return setAside(s, path, fmt.Errorf("format %d, this version reads %d", st.Format, stateFormat))
 	}
-	return s, s.restore(st, now), nil
+	return s, s.restore(st.snapshot(), now), nil
+}
+
+// RestoreStore returns a store that goes on from a snapshot, as OpenStore's does from
+// its file: with a warning for whatever of it cannot be used.
+func RestoreStore(identity Identity, terms Terms, grace time.Duration, persist func(Snapshot) error, snap Snapshot, now time.Time) (*Store, []string) {
+	s := NewStore(identity, terms, grace, persist)
+	return s, s.restore(snap, now)
+}
+
+// snapshot is what the file holds. An envelope that is too short for one is empty, which
+// is refused when it is opened.
+func (st *stateJSON) snapshot() Snapshot {
+	snap := Snapshot{Clock: st.Clock, Settled: st.Settled}
+	if len(st.Own) > 0 {
+		own, _ := parseEnvelope(st.Own)
+		snap.Own = &own
+	}
+	for _, m := range st.Members {
+		e, _ := parseEnvelope(m.Envelope)
+		snap.Members, snap.Gone = append(snap.Members, e), append(snap.Gone, m.Gone)
+	}
+	return snap
 }
 
 func readState(path string) ([]byte, error) {
@@ -107,12 +128,12 @@ func freeName(path string) (string, error) {
 }
 
 // restore fills an empty store. Whatever cannot be used is left out and named.
-func (s *Store) restore(st stateJSON, now time.Time) []string {
+func (s *Store) restore(snap Snapshot, now time.Time) []string {
 	var warnings []string
-	s.settled = st.Settled
-	s.clock = min(st.Clock, maxClock)
-	if len(st.Own) > 0 {
-		own, err := openEntry(st.Own)
+	s.settled = snap.Settled
+	s.clock = min(snap.Clock, maxClock)
+	if snap.Own != nil {
+		own, err := openEntry(*snap.Own)
 		switch {
 		case err != nil:
 			warnings = append(warnings, fmt.Sprintf("state file: this node's own record is damaged (%v): its claims are learnt from its peers, or made again", err))
@@ -126,8 +147,8 @@ func (s *Store) restore(st stateJSON, now time.Time) []string {
 			s.clock = max(s.clock, own.rec.Version)
 		}
 	}
-	for i, m := range st.Members {
-		e, err := openEntry(m.Envelope)
+	for i, m := range snap.Members {
+		e, err := openEntry(m)
 		if err != nil {
 			warnings = append(warnings, fmt.Sprintf("state file: member %d is damaged (%v): it is learnt again", i+1, err))
 			continue
@@ -139,7 +160,7 @@ func (s *Store) restore(st stateJSON, now time.Time) []string {
 		if e.rec.ID != s.identity.ID && len(s.members) < MaxMembers {
 			s.restoreMember(e, now)
 			l := s.alive[e.rec.ID]
-			l.gone = max(0, m.Gone)
+			l.gone = max(0, snap.Gone[i])
 			s.alive[e.rec.ID] = l
 		}
 	}
@@ -154,11 +175,8 @@ func (s *Store) restoreMember(e *entry, now time.Time) {
 	}
 }
 
-func openEntry(wire []byte) (*entry, error) {
-	env, err := parseEnvelope(bytes.Clone(wire))
-	if err != nil {
-		return nil, err
-	}
+func openEntry(env Envelope) (*entry, error) {
+	env = env.clone()
 	rec, err := Open(env)
 	if err != nil {
 		return nil, err

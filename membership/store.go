@@ -3,6 +3,8 @@ package membership
 import (
 	"bytes"
 	"fmt"
+	"net/netip"
+	"slices"
 	"sync"
 	"time"
 )
@@ -26,10 +28,12 @@ type Store struct {
 	publishing sync.Mutex
 
 	mu      sync.RWMutex
-	own     *entry // nil until the first publication
-	echo    *entry // our own ID's record, newer than own, that came from elsewhere
-	clock   uint64 // the highest Version seen, up to maxClock, or our own
-	settled bool   // the own claims' Since is final: see Settle
+	own     *entry     // nil until the first publication
+	echo    *entry     // our own ID's record, newer than own, that came from elsewhere
+	echoes  int        // how many of those named other endpoints than own
+	clock   uint64     // the highest Version seen, up to maxClock, or our own
+	settled bool       // the own claims' Since is final: see Settle
+	clone   netip.Addr // of the last of echoes
 	members map[ID]*entry
 	alive   map[ID]liveness
 	ticked  time.Time // the last Lapsed
@@ -159,9 +163,22 @@ func (s *Store) mergeOwn(e *entry) {
 	if s.own != nil && !e.newer(s.own) || s.echo != nil && !e.newer(s.echo) {
 		return
 	}
+	if s.own != nil && e.rec.By == (ID{}) && !slices.Equal(e.rec.Endpoints, s.own.rec.Endpoints) {
+		s.echoes++
+		s.clone = e.rec.Endpoints[0].Addr()
+	}
 	s.clock = max(s.clock, e.rec.Version) // also above maxClock: the key is ours
 	s.echo = e
 	s.notify()
+}
+
+// Clone returns where another machine speaks with this node's key, if any does: time
+// and again a record of our own ID comes that was not made here. Once it may be a
+// restored backup.
+func (s *Store) Clone() (at netip.Addr, ok bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.clone, s.echoes > 1
 }
 
 // SetAlive reports whether a node answers, as of now. It is kept also for a node

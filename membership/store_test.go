@@ -125,6 +125,29 @@ func TestLivenessBeforeTheRecord(t *testing.T) {
 	}
 }
 
+// Both machines of a clone hear of it, and a restored backup is none.
+func TestClone(t *testing.T) {
+	s := memoryStore(1)
+	s.Settle()
+	publish(t, s, 1, "10.244.1.0/24")
+	merge(t, s, seal(t, 1, record(1, 40)), false)
+	if at, ok := s.Clone(); ok {
+		t.Fatalf("a backup is taken for a clone at %s", at)
+	}
+	for i := range uint64(2) {
+		if at, ok := s.Clone(); ok {
+			t.Fatalf("a clone at %s after %d records", at, i)
+		}
+		if _, err := s.Refresh(); err != nil {
+			t.Fatal(err)
+		}
+		merge(t, s, seal(t, 1, at(record(1, 100*(i+1)), "192.0.2.9:8285")), false)
+	}
+	if at, ok := s.Clone(); !ok || at != netip.MustParseAddr("192.0.2.9") {
+		t.Fatalf("clone at %s, %v", at, ok)
+	}
+}
+
 func TestViewFences(t *testing.T) {
 	s := memoryStore(1)
 	s.Settle()

@@ -39,8 +39,8 @@ type cluster struct {
 // A member is a node with a daemon.
 type member struct {
 	*topo.Node
-	cidr   netip.Prefix
-	config string // path of the configuration file
+	cidr   netip.Prefix // its block, once it has one
+	config string       // path of the configuration file
 	socket string
 	daemon *topo.Process // the latest
 	down   bool          // on purpose
@@ -61,7 +61,7 @@ func newCluster(b binaries, detach bool) (*cluster, error) {
 	return &cluster{topology: topology, binaries: b, detach: detach}, nil
 }
 
-// build adds the nodes and pods and writes the configuration. No daemon runs yet.
+// build adds the nodes and writes the configuration. No daemon runs yet.
 func (c *cluster) build(ctx context.Context) error {
 	for number := 1; number <= nodeCount; number++ {
 		if err := c.addMember(number); err != nil {
@@ -76,34 +76,39 @@ func (c *cluster) build(ctx context.Context) error {
 
 func (c *cluster) keyFile() string { return filepath.Join(c.topology.Dir(), "gossip.key") }
 
-// addMember adds node NUMBER with the block 10.244.NUMBER.0/24 and its pods podNUMBERa, ...
+// addMember adds node NUMBER.
 func (c *cluster) addMember(number int) error {
 	name := fmt.Sprintf("node%d", number)
 	node, err := c.topology.Node(name)
 	if err != nil {
 		return err
 	}
-	block := netip.AddrFrom4([4]byte{10, 244, byte(number), 0})
 	m := &member{
 		Node:   node,
-		cidr:   netip.PrefixFrom(block, 24),
 		config: filepath.Join(c.topology.Dir(), name+".yaml"),
 		socket: filepath.Join(c.topology.Dir(), name+".sock"),
 	}
 	c.members = append(c.members, m)
-	for i := range podsPerNode {
-		octets := block.As4()
-		octets[3] = byte(10 + i)
-		p := &pod{name: fmt.Sprintf("pod%d%c", number, 'a'+i)}
-		if p.Pod, err = node.Pod(p.name, netip.AddrFrom4(octets)); err != nil {
-			return err
-		}
-		if err := c.responders.add(p.Pod); err != nil {
-			return err
-		}
-		c.pods = append(c.pods, p)
-	}
 	return c.writeConfig(m, "udp")
+}
+
+// addPods adds the pods podNUMBERa, ... of every node, in the block that it took.
+func (c *cluster) addPods() (err error) {
+	for number, m := range c.members {
+		for i := range podsPerNode {
+			octets := m.cidr.Addr().As4()
+			octets[3] = byte(10 + i)
+			p := &pod{name: fmt.Sprintf("pod%d%c", number+1, 'a'+i)}
+			if p.Pod, err = m.Pod(p.name, netip.AddrFrom4(octets)); err != nil {
+				return err
+			}
+			if err := c.responders.add(p.Pod); err != nil {
+				return err
+			}
+			c.pods = append(c.pods, p)
+		}
+	}
+	return nil
 }
 
 // writeConfig gives every daemon the address of the first node, and the first node nothing.
@@ -116,7 +121,7 @@ func (c *cluster) writeConfig(m *member, mode string) error {
 		NodeName      string   `yaml:"nodeName"`
 		Mode          string   `yaml:"mode"`
 		PodNetwork    string   `yaml:"podNetwork"`
-		PodCIDR       string   `yaml:"podCIDR"`
+		Bootstrap     bool     `yaml:"bootstrap"`
 		Join          []string `yaml:"join"`
 		GossipKeyFile string   `yaml:"gossipKeyFile"`
 		Socket        string   `yaml:"socket"`
@@ -126,7 +131,7 @@ func (c *cluster) writeConfig(m *member, mode string) error {
 		NodeName:      m.String(),
 		Mode:          mode,
 		PodNetwork:    podNetwork,
-		PodCIDR:       m.cidr.String(),
+		Bootstrap:     m == c.members[0],
 		Join:          join,
 		GossipKeyFile: c.keyFile(),
 		Socket:        m.socket,

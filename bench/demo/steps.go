@@ -26,7 +26,7 @@ func tell(ctx context.Context, s *screen, c *cluster) error {
 		title string
 		do    func(context.Context, *screen, *cluster) (outcome, error)
 	}{
-		{"peers discovered", discover},
+		{"joined, blocks taken", discover},
 		{"ping matrix", showMatrix},
 		{"iperf3 through the tunnel", showThroughput},
 		{"route withdrawn", killLast},
@@ -52,7 +52,8 @@ func tell(ctx context.Context, s *screen, c *cluster) error {
 	return nil
 }
 
-// discover starts the daemons and waits until each knows the others.
+// discover starts the daemons, waits until each has a block and knows the others, and
+// adds the pods.
 func discover(ctx context.Context, _ *screen, c *cluster) (outcome, error) {
 	started := time.Now()
 	for _, m := range c.members {
@@ -60,14 +61,33 @@ func discover(ctx context.Context, _ *screen, c *cluster) (outcome, error) {
 			return outcome{}, err
 		}
 	}
-	if err := c.waitUntil(ctx, 20*time.Second, c.meshed); err != nil {
+	if err := errors.Join(c.waitUntil(ctx, 20*time.Second, c.allotted), c.waitUntil(ctx, 20*time.Second, c.meshed)); err != nil {
 		return outcome{}, err
 	}
 	took := time.Since(started)
-	if err := c.setPodMTUs(ctx); err != nil {
+	if err := errors.Join(c.addPods(), c.setPodMTUs(ctx)); err != nil {
 		return outcome{}, err
 	}
-	return outcome{detail: fmt.Sprintf("%s after the start, every node by every other, from one seed address", seconds(took))}, nil
+	shown := outcome{detail: fmt.Sprintf("%s after the start, from one seed address and a key", seconds(took))}
+	for _, m := range c.members {
+		shown.lines = append(shown.lines, fmt.Sprintf("%s has %s", m, m.cidr))
+	}
+	return shown, nil
+}
+
+// allotted checks that every member has a block.
+func (c *cluster) allotted(ctx context.Context) error {
+	for _, m := range c.members {
+		answer, err := query[status](ctx, c, m, "status")
+		if err != nil {
+			return err
+		}
+		if len(answer.PodCIDRs) != 1 {
+			return fmt.Errorf("%s has no block: %s", m, answer.Reason)
+		}
+		m.cidr = answer.PodCIDRs[0]
+	}
+	return nil
 }
 
 // meshed checks that every member has every other as peer and route.

@@ -26,7 +26,9 @@ type (
 		} `json:"routes"`
 	}
 	status struct {
-		Tun struct {
+		PodCIDRs []netip.Prefix `json:"podCIDRs"`
+		Reason   string         `json:"reason"`
+		Tun      struct {
 			MTU int `json:"mtu"`
 		} `json:"tun"`
 	}

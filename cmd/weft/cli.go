@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"time"
 
@@ -18,8 +19,9 @@ import (
 // cli is one call of weft and what it may touch.
 type cli struct {
 	out, errOut io.Writer
-	terminal    bool  // out is a terminal, so that --watch may clear it
-	style       style // of out
+	ask         func() (*os.File, error) // opens the terminal of the person who called, to be read from
+	terminal    bool                     // out is a terminal, so that --watch may clear it
+	style       style                    // of out
 
 	socket string // default of --socket, then its value
 	json   bool   // --json
@@ -92,7 +94,7 @@ state, its peers, its routes and what became of every packet.`,
 	root.PersistentFlags().StringVar(&c.socket, "socket", c.socket, "`path` of the control socket of weftd; WEFT_SOCKET sets it too")
 	root.PersistentFlags().BoolVar(&c.json, "json", false, "print JSON, for programs")
 	root.AddCommand(c.statusCommand(), c.peersCommand(), c.routesCommand(), c.dropsCommand(),
-		c.pingCommand(), c.doctorCommand(), c.leaveCommand(), c.keygenCommand(), c.versionCommand())
+		c.pingCommand(), c.doctorCommand(), c.leaveCommand(), c.forgetCommand(), c.keyCommand(), c.keygenCommand(), c.idCommand(), c.caCommand(), c.versionCommand())
 	root.SetHelpCommand(helpCommand(root))
 	return root
 }

@@ -50,6 +50,8 @@ type backend struct {
 	left     atomic.Int64
 	pings    []control.Ping // answered in turn, the last for ever; none is an error
 	doctor   control.Diagnosis
+	keys     keyRing
+	forget   func(id string) (control.Forgotten, error)
 }
 
 func (b *backend) Status() control.Status {
@@ -70,6 +72,10 @@ func (b *backend) Ping(_ context.Context, id string) (control.Ping, error) {
 func (b *backend) Doctor(context.Context) (control.Diagnosis, error) { return b.doctor, nil }
 
 func (b *backend) Leave(context.Context) error { b.left.Add(1); return b.leaveErr }
+
+func (b *backend) Forget(_ context.Context, id string) (control.Forgotten, error) {
+	return b.forget(id)
+}
 
 // daemon serves b on a socket until the test ends or stop is called.
 func daemon(t *testing.T, b control.Backend) (socket string, stop func()) {
@@ -106,18 +112,32 @@ func run(t *testing.T, socket string, args ...string) result {
 
 func TestUsageErrors(t *testing.T) {
 	for args, want := range map[string]string{
-		"statsu":                 "unknown command \"statsu\"; did you mean `weft status`?",
-		"statsu --watch":         "unknown command \"statsu\"; did you mean `weft status`?",
-		"--socket /x statsu":     "unknown command \"statsu\"; did you mean `weft status`?",
-		"fly":                    "unknown command \"fly\"; `weft help` lists them all",
-		"help peesr":             "unknown command \"peesr\"; did you mean `weft peers`?",
-		"status --jsno":          "unknown flag: --jsno; did you mean --json?",
-		"--wach":                 "unknown flag: --wach; --help lists the flags",
-		"drops --al":             "unknown flag: --al; did you mean --all?",
-		"status -x":              "unknown shorthand flag: 'x' in -x; --help lists the flags",
-		"status --socket":        "flag needs an argument: --socket",
-		"status now":             "weft status takes no arguments, but got \"now\"; see `weft status --help`",
-		"leave node1":            "weft leave takes no arguments, but got \"node1\"; see `weft leave --help`",
+		"statsu":                             "unknown command \"statsu\"; did you mean `weft status`?",
+		"statsu --watch":                     "unknown command \"statsu\"; did you mean `weft status`?",
+		"--socket /x statsu":                 "unknown command \"statsu\"; did you mean `weft status`?",
+		"dance":                              "unknown command \"dance\"; `weft help` lists them all",
+		"help peesr":                         "unknown command \"peesr\"; did you mean `weft peers`?",
+		"status --jsno":                      "unknown flag: --jsno; did you mean --json?",
+		"--wach":                             "unknown flag: --wach; --help lists the flags",
+		"drops --al":                         "unknown flag: --al; did you mean --all?",
+		"status -x":                          "unknown shorthand flag: 'x' in -x; --help lists the flags",
+		"status --socket":                    "flag needs an argument: --socket",
+		"status now":                         "weft status takes no arguments, but got \"now\"; see `weft status --help`",
+		"leave node1":                        "weft leave takes no arguments, but got \"node1\"; see `weft leave --help`",
+		"forget":                             "weft forget takes one node, but got 0; for instance `weft forget node2`",
+		"forget a b":                         "weft forget takes one node, but got 2; for instance `weft forget node2`",
+		"id node1":                           "weft id takes no arguments, but got \"node1\"; see `weft id --help`",
+		"id --state-dir=":                    "--state-dir needs the name of a folder, for instance /var/lib/weft",
+		"ca sing":                            "weft ca has no command \"sing\"; there are `weft ca init` and `weft ca sign`",
+		"ca init here":                       "weft ca init takes no arguments, but got \"here\"; see `weft ca init --help`",
+		"ca init --dir=":                     "--dir needs the name of a folder",
+		"ca sign":                            "--node needs the ID of the node; `weft id` prints it there",
+		"ca sign --node a --ca=":             "--ca needs the name of the file ca.key that `weft ca init` made",
+		"ca sign --node a --out=":            "--out needs the name of a file, for instance node.cert",
+		"ca sign --node a --cidr=":           "--cidr is empty; leave it out to allow any block",
+		"ca sign --node a --cidr 10.244.1.0": "--cidr: \"10.244.1.0\" has no prefix length; write for instance 10.244.1.0/24",
+		"ca sign --node a --cidr 10.244.1.1/24,fd00::/64": "--cidr: 10.244.1.1/24 has bits set after the prefix; write 10.244.1.0/24",
+		"ca sign --nod a":        "unknown flag: --nod; did you mean --node?",
 		"keygen gossip.key":      "weft keygen takes no arguments, but got \"gossip.key\"; see `weft keygen --help`",
 		"keygen --out=":          "--out needs the name of a file, for instance /etc/weft/gossip.key",
 		"ping":                   "weft ping takes one node, but got 0; for instance `weft ping node2`",
@@ -140,7 +160,7 @@ func TestHelp(t *testing.T) {
 	if plain.status != 0 || !strings.Contains(plain.out, "Available Commands:") || plain.errOut != "" {
 		t.Errorf("weft alone: %+v", plain)
 	}
-	for _, name := range []string{"status", "peers", "routes", "drops", "ping", "doctor", "leave", "keygen", "version"} {
+	for _, name := range []string{"status", "peers", "routes", "drops", "ping", "doctor", "leave", "forget", "keygen", "id", "ca", "version"} {
 		if !strings.Contains(plain.out, "\n  "+name) {
 			t.Errorf("%s is not in the help", name)
 		}
@@ -165,7 +185,7 @@ func TestHelp(t *testing.T) {
 func TestDaemonDown(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "s")
 	want := "weft: weftd is not running (nothing listens on " + socket + "); start it with `systemctl start weftd` or `weftd --config /etc/weft/weft.yaml`\n"
-	for _, args := range []string{"status", "peers --json", "routes", "drops --watch", "leave", "doctor", "ping node2", "ping node2 --json", "status --watch --json"} {
+	for _, args := range []string{"status", "peers --json", "routes", "drops --watch", "leave", "forget node4", "doctor", "ping node2", "ping node2 --json", "status --watch --json"} {
 		if got := run(t, socket, strings.Fields(args)...); got != (result{1, "", want}) {
 			t.Errorf("weft %s: got %+v", args, got)
 		}

@@ -1,4 +1,4 @@
-// Command weft shows what the weftd on this node does, finds what is wrong, and makes gossip keys.
+// Command weft shows what the weftd on this node does, finds what is wrong, and makes keys and certificates.
 //
 // It asks the daemon over its control socket; package control describes that API. Exit status: 0, 1 if
 // something failed or a problem was found, 2 if weft was called wrongly.
@@ -21,8 +21,11 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	terminal := term.IsTerminal(int(os.Stdout.Fd()))
 	c := &cli{
-		out:      os.Stdout,
-		errOut:   os.Stderr,
+		out:    os.Stdout,
+		errOut: os.Stderr,
+		// Opened anew rather than taken from stdin: a read of it can then be interrupted, and an answer that is piped in
+		// was not given by a person.
+		ask:      func() (*os.File, error) { return os.Open("/dev/tty") },
 		terminal: terminal,
 		// https://no-color.org: any value but the empty one.
 		style:  style(terminal && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"),

@@ -33,7 +33,7 @@ nothing: is the port open between the nodes?); static (does not run weft, so tha
 nothing says whether it is up); grace (does not answer, its routes are kept for a
 moment); down (its routes are withdrawn); refused (what it claims is another
 node's, or cannot be right; WHY says which); replaced (another machine has its
-address now); left (it said so).`,
+address now); left (it said so, or was forgotten; WHY says which).`,
 		Example: `  weft peers
   weft peers --watch
   weft peers --json | jq '.peers[] | select(.dataPath == "fails")'`,

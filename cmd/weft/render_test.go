@@ -14,6 +14,7 @@ import (
 const (
 	idA = "aaaaaaaabbbbbbbbccccccccddddddddeeeeeeeeffffffffgggg"
 	idB = "bbbbbbbb2222222233333333444444445555555566666666aaaa"
+	idC = "cccccccc2222222233333333444444445555555566666666aaaa"
 )
 
 func sampleStatus() control.Status {
@@ -21,6 +22,7 @@ func sampleStatus() control.Status {
 		Version: "v0.1.0", Node: control.Node{ID: idA, Name: "node1"}, State: control.StateReady, Started: now.Add(-5*time.Minute - 12*time.Second),
 		PodNetworks: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("fd00:10:244::/48")},
 		PodCIDRs:    []netip.Prefix{netip.MustParsePrefix("10.244.1.0/24"), netip.MustParsePrefix("fd00:10:244:1::/64")},
+		Settled:     true,
 		Tun:         control.Tun{Name: "weft0", Addresses: []netip.Addr{netip.MustParseAddr("10.244.1.0"), netip.MustParseAddr("fd00:10:244:1::")}, MTU: 1430},
 		Offload:     control.Offload{Workers: 2, On: []string{"tso", "gso"}, Off: map[string]string{"uso": "too old", "rco": "too old"}},
 		Underlay: control.Underlay{Interface: "eth0", Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")},
@@ -54,7 +56,7 @@ func samplePeers() control.PeerList {
 	block := func(p string) []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix(p)} }
 	us := func(n time.Duration) control.Microseconds { return control.Microseconds(n * time.Microsecond) }
 	return control.PeerList{Peers: []control.Peer{
-		{ID: idB, Name: "node4", State: control.PeerRefused, Reason: "10.244.2.0/24 overlaps node2's", PodCIDRs: block("10.244.2.0/24")},
+		{ID: idC, Name: "node4", State: control.PeerRefused, Reason: "10.244.2.0/24 overlaps node2's", PodCIDRs: block("10.244.2.0/24")},
 		{ID: idA, Name: "node2", State: control.PeerUp, Since: now.Add(-27 * time.Hour), Endpoint: node2,
 			PodCIDRs: block("10.244.2.0/24"), Mode: "direct", Why: "on-link, probe answered", MTU: 1500, PathMTU: 1500,
 			DataPath: control.DataWorks, RTT: us(212), Tx: control.Traffic{Packets: 9, Bytes: 1023}, Rx: control.Traffic{Packets: 9, Bytes: 3 << 30}},
@@ -161,7 +163,7 @@ ev�[2Jil  bbbbbbbb  grace        0s     192.0.2.33:4789                 vxlan 
 linux1              static              192.0.2.9:4789   10.244.9.0/24  vxlan    1450                   0 B       0 B  static
 node2     aaaaaaaa  up           1d3h   192.0.2.2        10.244.2.0/24  direct   1500  0.21ms        1023 B   3.0 GiB  on-link, probe answered
 node3     bbbbbbbb  up, no data  1h0m   192.0.2.3:8285   10.244.3.0/24  udp     1450?  12.3ms  100%     0 B       0 B  not on-link
-node4     bbbbbbbb  refused                              10.244.2.0/24                                  0 B       0 B  10.244.2.0/24 overlaps node2's
+node4     cccccccc  refused                              10.244.2.0/24                                  0 B       0 B  10.244.2.0/24 overlaps node2's
 `)
 	coloured := rendered(func(w io.Writer) { renderPeers(w, true, now, samplePeers()) })
 	for _, want := range []string{"\x1b[32mup\x1b[0m", "\x1b[33mgrace\x1b[0m", "\x1b[31mup, no data\x1b[0m", "\x1b[33m100%\x1b[0m", "\x1b[31mrefused\x1b[0m", "\x1b[1mNODE\x1b[0m"} {

@@ -24,7 +24,10 @@ func (c *cli) statusCommand() *cobra.Command {
 addresses, how packets travel, how many peers it has, and what it warns of.
 
 States: starting; ready; fenced (this node must not use its pod CIDR, and the
-reason says why); leaving (weft leave was called).`,
+reason says why); leaving (weft leave was called).
+
+A block that another node won is shown as lost, with the pods that still have
+addresses in it: they are cut off until they are started anew.`,
 		Example: `  weft status
   weft status --watch
   weft status --json | jq -r .state`,
@@ -56,7 +59,10 @@ func renderStatus(w io.Writer, st style, now time.Time, s control.Status) {
 	rows := [][]cell{
 		{text("weftd"), text(s.Version + uptime(now, s.Started))},
 		{text("node ID"), text(s.Node.ID)},
-		{text("pods"), text(fmt.Sprintf("%s of %s", list(s.PodCIDRs, ", "), list(s.PodNetworks, ", ")))},
+		{text("pods"), text(pods(s))},
+	}
+	rows = append(rows, blocks(s)...)
+	rows = append(rows, [][]cell{
 		{text("device"), text(details(s.Tun.Name, list(s.Tun.Addresses, ", "), mtuOf(s.Tun.MTU)))},
 		{text("underlay"), text(details(s.Underlay.Interface, list(s.Underlay.Addresses, ", "), mtuOf(s.Underlay.MTU), s.Underlay.Why))},
 		{text("mode"), text(mode(s.Mode, s.Tunnel))},
@@ -66,7 +72,7 @@ func renderStatus(w io.Writer, st style, now time.Time, s control.Status) {
 		{text("offload"), text(details(offloads(s.Offload)...))},
 		{text("gossip"), text(details(known(s.Gossip.Address), encrypted, count(s.Gossip.Members, "member")))},
 		{text("peers"), text(fmt.Sprintf("%d up of %d known", s.Peers.Up, s.Peers.Known))},
-	}
+	}...)
 	if n := s.Gossip.KeyMismatches; n > 0 {
 		rows = append(rows, []cell{painted("wrong key", yellow), text(count(n, "message") + " under another gossip key: a node with the wrong key, or another cluster")})
 	}

@@ -13,13 +13,13 @@ import (
 )
 
 // receive takes what comes to the TUN's address without encapsulation.
-func (p *prober) receive(c *net.UDPConn) error {
+func (p *prober) receive(c *net.UDPConn) {
 	buf := make([]byte, largestProbe)
 	for {
 		n, from, err := c.ReadFromUDPAddrPort(buf)
 		switch {
 		case errors.Is(err, net.ErrClosed):
-			return nil
+			return
 		case err != nil:
 			continue // an ICMP error: what it is about is lost, and that will show
 		}

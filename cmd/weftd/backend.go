@@ -31,8 +31,11 @@ func (d *daemon) Status() control.Status {
 		Reason:      view.Self.Reason,
 		Started:     d.started,
 		PodNetworks: d.config.PodNetworks,
-		PodCIDRs:    d.config.PodCIDRs,
-		Tun:         control.Tun{Name: d.device.Name(), Addresses: tunAddresses(d.config.PodCIDRs), MTU: d.mtu},
+		PodCIDRs:    d.blocks(&view),
+		Allocation:  d.allocation(&view),
+		Settled:     view.Self.Settled,
+		Certificate: d.certificate(),
+		Tun:         control.Tun{Name: d.device.Name(), Addresses: tunAddresses(d.blocks(&view)), MTU: d.mtu},
 		Underlay: control.Underlay{
 			Interface: d.underlay.Interface, Addresses: d.underlay.Addresses, MTU: d.underlay.MTU, Why: d.underlay.Why,
 		},
@@ -55,6 +58,8 @@ func (d *daemon) Status() control.Status {
 		s.State = control.StateLeaving
 	case !d.joined.Load():
 		s.State, s.Reason = control.StateStarting, "looking for the other nodes"
+	case s.Allocation.Waiting != "":
+		s.State, s.Reason = control.StateStarting, s.Allocation.Waiting
 	case view.Self.State == membership.StateFenced:
 		s.State = control.StateFenced
 	}
@@ -72,11 +77,23 @@ func (d *daemon) Status() control.Status {
 	for _, c := range view.Conflicts {
 		s.Warnings = append(s.Warnings, c.String())
 	}
+	s.Warnings = append(s.Warnings, view.SameNames()...)
+	if at, cloned := d.store.Clone(); cloned {
+		s.Warnings = append(s.Warnings, fmt.Sprintf("the machine at %s uses this node's key: one of the two is a copy; stop weftd on the copy, remove its stateDir (%s here), and start it again", at, d.config.StateDir))
+	}
 	if gossiped.Conflicts > 0 {
 		s.Warnings = append(s.Warnings, fmt.Sprintf("one node ID was seen at two addresses, %d times: if it goes on, a machine was cloned with its state directory; "+
 			"the log names it, and stateDir is to be removed on the copy", gossiped.Conflicts))
 	}
 	return s
+}
+
+func (d *daemon) certificate() control.Certificate {
+	c := control.Certificate{Required: d.cert != nil}
+	if d.cert != nil {
+		c.CIDRs = d.cert.CIDRs
+	}
+	return c
 }
 
 func (d *daemon) vxlan() control.VXLAN {
@@ -112,7 +129,7 @@ func (d *daemon) Peers() control.PeerList {
 		}
 		list.Peers = append(list.Peers, p)
 	}
-	for _, c := range d.config.StaticPeers {
+	for _, c := range d.staticPeers() {
 		r := d.staticRemote(&c)
 		list.Peers = append(list.Peers, control.Peer{
 			ID: r.id, Name: r.name, State: control.PeerUp, Static: true, PodCIDRs: r.prefixes, Endpoint: r.endpoints[0], MTU: r.mtu,
@@ -216,6 +233,7 @@ func (d *daemon) Leave(ctx context.Context) error {
 		return errors.New("weftd is still looking for the other nodes and holds no block: ask again in a few seconds, or stop it")
 	}
 	// Who asked may go away; a departure that has begun is not called off.
+	view := d.store.View(time.Now())
 	err := d.gossip.Leave(context.WithoutCancel(ctx))
 	if err != nil && !errors.Is(err, gossip.ErrUnheard) {
 		return err
@@ -223,7 +241,7 @@ func (d *daemon) Leave(ctx context.Context) error {
 	d.log.Info("this node departs", "heard", err == nil)
 	d.leave(errLeft)
 	if err != nil {
-		return fmt.Errorf("this node has left, and weftd ends, but the others keep %s reserved for it until it is started again and leaves in their reach: %w", joined(d.config.PodCIDRs), err)
+		return fmt.Errorf("this node has left, and weftd ends, but the others keep %s reserved for it until it is started again and leaves in their reach: %w", joined(d.blocks(&view)), err)
 	}
 	return nil
 }

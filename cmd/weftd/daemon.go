@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/weft-net/weft/cmd/internal/authority"
 	"github.com/weft-net/weft/cmd/internal/config"
 	"github.com/weft-net/weft/cmd/internal/control"
 	"github.com/weft-net/weft/dataplane"
@@ -71,16 +72,21 @@ type daemon struct {
 	// left are the ways that failed while they were taken. The reconciler alone uses it.
 	left map[path.Way]bool
 
-	station encap.Station
-	id      membership.ID
-	store   *membership.Store
-	gossip  *gossip.Gossip
+	station  encap.Station
+	id       membership.ID
+	identity membership.Identity
+	keys     keys
+	cert     *membership.Cert // of the cluster's authority; nil where it has none
+	store    *membership.Store
+	allotter *membership.Allot // nil where the blocks are configured
+	gossip   *gossip.Gossip
 
 	owned []func() error // what close undoes, in the order it was made
 
-	joined  atomic.Bool              // the node has its block, and carries packets
+	joined  atomic.Bool              // the node is a member, and carries packets
 	choices atomic.Pointer[[]choice] // the ways that are taken to the others
 	trouble trouble
+	statics statics
 
 	// leave ends the daemon with errLeft.
 	leave context.CancelCauseFunc
@@ -138,6 +144,9 @@ func (d *daemon) assemble() (err error) {
 	if err := d.host.CheckAlone(); err != nil {
 		return err
 	}
+	if err := d.openStore(); err != nil {
+		return err
+	}
 	if err := d.survey(); err != nil {
 		return err
 	}
@@ -150,12 +159,19 @@ func (d *daemon) assemble() (err error) {
 	if err := d.openFirewall(); err != nil {
 		return err
 	}
-	if err := d.openMembership(key); err != nil {
+	if key, err = d.openKeys(key); err != nil {
 		return err
 	}
+	if err := d.openGossip(key); err != nil {
+		return err
+	}
+	if err := d.statics.open(d.config, d.log, &d.trouble); err != nil {
+		return err
+	}
+	d.own(d.statics.close)
 	d.station = encap.Station{VNI: d.config.VNI, MAC: vtepMAC(d.id)}
-	d.prober = newProber(d.log, d.engine, d.port, d.id.String(), path.Key(key))
-	return nil
+	d.prober = newProber(d.log, d.engine, d.port, d.underlay.Interface, d.config.DataPort, d.id.String(), path.Key(key))
+	return d.installKeys()
 }
 
 // survey finds the underlay and checks the pod network against this machine.
@@ -167,7 +183,11 @@ func (d *daemon) survey() (err error) {
 	if err := d.setMTU(); err != nil {
 		return err
 	}
-	warnings, err := d.host.CheckPodNetwork(d.config.PodNetworks, d.config.PodCIDRs, d.underlay.Addresses)
+	own := d.config.PodCIDRs
+	if d.allotter != nil {
+		own = claimed(d.store.View(time.Now()).Self)
+	}
+	warnings, err := d.host.CheckPodNetwork(d.config.PodNetworks, own, d.underlay.Addresses)
 	if err != nil {
 		return err
 	}
@@ -212,7 +232,7 @@ func (d *daemon) setMTU() error {
 // costs the sender up to twice the time on some processors.
 func alignedMTU(mtu int) int { return mtu - (mtu-52)%8 }
 
-func (d *daemon) openMembership(key []byte) error {
+func (d *daemon) openStore() error {
 	unlock, err := lockDir(d.config.StateDir)
 	if err != nil {
 		return fmt.Errorf("stateDir (%s): %w", d.config.Source("stateDir"), err)
@@ -222,8 +242,17 @@ func (d *daemon) openMembership(key []byte) error {
 	if err != nil {
 		return fmt.Errorf("stateDir (%s): %w", d.config.Source("stateDir"), err)
 	}
-	d.id = identity.ID
-	store, warnings, err := membership.OpenStore(d.config.StateDir, identity, d.config.PodNetworks, d.config.DeadGrace, time.Now())
+	d.id, d.identity = identity.ID, identity
+	terms := membership.Terms{Networks: d.config.PodNetworks}
+	if d.config.ClusterCA != "" {
+		if terms.Authority, err = authority.LoadPublic(d.config.ClusterCA); err != nil {
+			return fmt.Errorf("clusterCA (%s): %w", d.config.Source("clusterCA"), err)
+		}
+		if d.cert, err = authority.LoadCert(d.config.NodeCert, terms.Authority, d.id); err != nil {
+			return fmt.Errorf("nodeCert (%s): %w", d.config.Source("nodeCert"), err)
+		}
+	}
+	store, warnings, err := membership.OpenStore(d.config.StateDir, identity, terms, d.config.DeadGrace, time.Now())
 	if err != nil {
 		return fmt.Errorf("stateDir (%s): %w", d.config.Source("stateDir"), err)
 	}
@@ -232,14 +261,20 @@ func (d *daemon) openMembership(key []byte) error {
 	}
 	d.warnings = append(d.warnings, warnings...)
 	d.store = store
+	if d.config.AutoCIDR {
+		d.allotter = membership.NewAllot(store, d.config.BlockSize4, d.config.BlockSize6)
+	}
+	return nil
+}
 
+func (d *daemon) openGossip(key []byte) (err error) {
 	addr := d.config.GossipAddr
 	if !addr.IsValid() {
 		addr = d.underlay.Addresses[0]
 	}
 	bind := netip.AddrPortFrom(addr, d.config.GossipPort)
 	d.gossip, err = gossip.New(gossip.Config{
-		Store: store, Addr: bind, Join: d.config.JoinAddrs(), Key: key, Logger: d.log,
+		Store: d.store, Addr: bind, Join: d.config.JoinAddrs(), Key: key, Logger: d.log,
 	})
 	if err != nil {
 		return err
@@ -278,6 +313,7 @@ func (d *daemon) serve(ctx context.Context) error {
 		}
 		return nil
 	})
+	group.Go(func() error { return d.tendKeys(ctx) })
 	group.Go(func() error {
 		if err := d.join(ctx); err != nil {
 			return err
@@ -285,12 +321,10 @@ func (d *daemon) serve(ctx context.Context) error {
 		d.joined.Store(true)
 		group.Go(func() error { return d.engine.Run(ctx) })
 		group.Go(func() error { return d.gossip.Run(ctx) })
+		group.Go(func() error { return d.statics.run(ctx) })
+		group.Go(func() error { return d.gather(ctx) })
 		group.Go(func() error { return d.reconcile(ctx) })
-		conns, err := d.listenDirect()
-		if err != nil {
-			return err
-		}
-		group.Go(func() error { return d.prober.run(ctx, conns) })
+		group.Go(func() error { return d.prober.run(ctx) })
 		return nil
 	})
 	err := group.Wait()

@@ -4,9 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/weft-net/weft/cmd/internal/config"
 	"github.com/weft-net/weft/dataplane/firewall"
@@ -24,10 +24,12 @@ func (d *daemon) inherit() error {
 	if err != nil {
 		return err
 	}
+	view := d.store.View(time.Now())
+	own := d.blocks(&view)
 	d.routed = make(map[netip.Prefix]netip.Addr)
 	for _, r := range routes {
 		within := func(p netip.Prefix) bool { return p.Contains(r.Prefix.Addr()) && p.Bits() < r.Prefix.Bits() }
-		if slices.ContainsFunc(d.config.PodNetworks, within) && !slices.ContainsFunc(d.config.PodCIDRs, r.Prefix.Overlaps) {
+		if slices.ContainsFunc(d.config.PodNetworks, within) && !slices.ContainsFunc(own, r.Prefix.Overlaps) {
 			d.routed[r.Prefix] = r.Via
 		}
 	}
@@ -59,11 +61,13 @@ func (d *daemon) openFirewall() (err error) {
 	}
 	d.own(d.firewall.Close)
 	d.masquerade = d.config.Masquerade
-	err = d.firewall.Apply(d.firewallState(d.config.PodCIDRs, nil))
+	view := d.store.View(time.Now())
+	own := d.blocks(&view)
+	err = d.firewall.Apply(d.firewallState(own, nil))
 	if errors.Is(err, firewall.ErrNoMasquerade) {
 		d.warnings = append(d.warnings, err.Error())
 		d.masquerade = false
-		err = d.firewall.Apply(d.firewallState(d.config.PodCIDRs, nil))
+		err = d.firewall.Apply(d.firewallState(own, nil))
 	}
 	if err == nil {
 		d.own(d.firewall.Remove)
@@ -105,8 +109,8 @@ func (d *daemon) firewallState(own []netip.Prefix, choices []choice) firewall.St
 
 // hostState is what the kernel shall know: the way into the pod network, and to whom
 // there is a shorter one; and that nobody else answers for this node's own blocks.
-func (d *daemon) hostState(choices []choice) host.State {
-	own := tunAddresses(d.config.PodCIDRs)
+func (d *daemon) hostState(blocks []netip.Prefix, choices []choice) host.State {
+	own := tunAddresses(blocks)
 	source := func(to netip.Addr) netip.Addr {
 		i := slices.IndexFunc(own, func(a netip.Addr) bool { return a.Is4() == to.Is4() })
 		if i < 0 {
@@ -123,7 +127,7 @@ func (d *daemon) hostState(choices []choice) host.State {
 			s.Routes = append(s.Routes, host.Route{Prefix: p, Source: from})
 		}
 	}
-	for _, p := range d.config.PodCIDRs {
+	for _, p := range blocks {
 		s.Routes = append(s.Routes, host.Route{Prefix: p, Unreachable: true})
 	}
 	if choices == nil {
@@ -169,20 +173,4 @@ func (d *daemon) directRoutes(w *directWay, from netip.Addr, taken bool) (routes
 func (t *tunnelWay) narrowRoute() host.Route {
 	to := t.To.Addr()
 	return host.Route{Prefix: netip.PrefixFrom(to, to.BitLen()), Via: t.out.Via, Device: t.out.Interface, MTU: minMTU, Marked: true}
-}
-
-// listenDirect opens a socket on each of the TUN's addresses, for probes without
-// encapsulation. They have the data port's number.
-func (d *daemon) listenDirect() (conns []*net.UDPConn, err error) {
-	for _, a := range tunAddresses(d.config.PodCIDRs) {
-		c, err := host.ListenProbe(d.underlay.Interface, netip.AddrPortFrom(a, d.config.DataPort))
-		if err != nil {
-			for _, c := range conns {
-				_ = c.Close()
-			}
-			return nil, err
-		}
-		conns = append(conns, c)
-	}
-	return conns, nil
 }

@@ -26,7 +26,8 @@ const (
 )
 
 // join meets the other nodes, as far as any can be found, and then takes this
-// node's block, unless it is somebody else's.
+// node's blocks where they are configured, unless they are somebody else's. Others
+// are taken by and by: see allot.
 func (d *daemon) join(ctx context.Context) error {
 	d.log.Info("starting", "version", version.String(), "node", d.config.NodeName, "id", d.id)
 	syncing, cancel := context.WithTimeout(ctx, syncPatience)
@@ -37,17 +38,19 @@ func (d *daemon) join(ctx context.Context) error {
 		}
 		d.log.Warn("no other node found yet; going on, and trying for ever; is the gossip port open between the nodes, TCP and UDP?", "reason", err)
 	}
+	d.begin()
 	if err := d.admitted(ctx); err != nil {
 		return err
 	}
-	_, err := d.host.Apply(d.hostState(nil))
+	view := d.store.View(time.Now())
+	_, err := d.host.Apply(d.hostState(d.blocks(&view), nil))
 	if !errors.Is(err, host.ErrAnother) {
 		d.own(d.host.Remove)
 	}
 	if err != nil {
 		return err
 	}
-	if err := d.store.Publish(d.description()); err != nil {
+	if err := d.store.Publish(d.description()); err != nil || d.allotter != nil {
 		return err
 	}
 	return d.store.Claim(d.config.PodCIDRs...)
@@ -94,6 +97,8 @@ func (d *daemon) description() membership.Description {
 		VNI:          d.config.VNI,
 		MTU:          d.mtu,
 		LinkMTU:      max(d.underlay.MTU, minMTU),
+		Keys:         d.keys.fingerprints(),
+		Cert:         d.cert,
 	}
 	for _, a := range d.underlay.Addresses {
 		m.Endpoints = append(m.Endpoints, netip.AddrPortFrom(a, d.config.DataPort))

@@ -210,7 +210,7 @@ func TestForgedICMP(t *testing.T) {
 	c := newCluster(t, 2)
 	c.startAll()
 	a, b := c.members[0], c.members[1]
-	a.pathMTU(b, 1500, 1450)
+	a.pathMTU(b, 1500, 1444)
 	forger, err := c.Node("forger")
 	if err != nil {
 		t.Fatal(err)
@@ -227,10 +227,10 @@ func TestForgedICMP(t *testing.T) {
 		}
 		return err
 	})
-	whole(t, from, to, 1450)
+	whole(t, from, to, 1444)
 	s.goesOn("ICMP is forged")
 	for _, ends := range [][2]*member{{a, b}, {b, a}} {
-		ends[0].pathMTU(ends[1], 1500, 1450)
+		ends[0].pathMTU(ends[1], 1500, 1444)
 	}
 	if n := a.drops().Egress.Drops["too-big"]; n > 0 {
 		t.Errorf("%d packets were dropped as too large", n)

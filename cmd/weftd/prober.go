@@ -7,10 +7,9 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/weft-net/weft/dataplane"
 	"github.com/weft-net/weft/dataplane/host"
@@ -25,6 +24,9 @@ const (
 	// busyInterval is how often the engine is asked who is busy.
 	busyInterval = time.Second
 
+	// rebindInterval is how often it is tried to open a socket again that could not be.
+	rebindInterval = 10 * time.Second
+
 	// largestProbe is room for a datagram of any size.
 	largestProbe = encap.MaxDatagram
 )
@@ -33,19 +35,22 @@ const (
 // it sends what its tracker asks for, hands it what arrives, and answers the
 // others' probes and their kernels' questions for this node's VTEP.
 type prober struct {
-	log     *slog.Logger
-	engine  *dataplane.Engine
-	port    *encap.Port
-	changed chan struct{} // holds a token after what works, or how large, has changed
-	wake    chan struct{} // holds a token after plan
+	log      *slog.Logger
+	engine   *dataplane.Engine
+	port     *encap.Port
+	underlay string
+	number   uint16        // of the port for probes without encapsulation
+	changed  chan struct{} // holds a token after what works, or how large, has changed
+	wake     chan struct{} // holds a token after plan and at
 
 	mu      sync.Mutex // over all that follows
 	tracker *path.Tracker
 	station encap.Station
 	own     []netip.Addr // of the TUN
 	peers   map[string]*probed
-	byTUN   map[netip.Addr]string // peer IDs
-	direct  []*net.UDPConn        // one for each TUN address
+	byTUN   map[netip.Addr]string       // peer IDs
+	direct  map[netip.Addr]*net.UDPConn // one for each TUN address
+	tried   time.Time                   // when it was last tried to open what lacks of them
 	busy    map[string]activity
 	asked   time.Time // when busy was last brought up to date
 	pings   map[uint64]chan<- time.Duration
@@ -64,20 +69,21 @@ type activity struct {
 	last    time.Time
 }
 
-func newProber(log *slog.Logger, engine *dataplane.Engine, port *encap.Port, self string, key [32]byte) *prober {
+func newProber(log *slog.Logger, engine *dataplane.Engine, port *encap.Port, underlay string, number uint16, self string, key [32]byte) *prober {
 	return &prober{
-		log: log, engine: engine, port: port,
+		log: log, engine: engine, port: port, underlay: underlay, number: number,
 		changed: make(chan struct{}, 1), wake: make(chan struct{}, 1),
 		tracker: path.New(self, key, time.Now()),
 		busy:    make(map[string]activity),
 		pings:   make(map[uint64]chan<- time.Duration),
+		direct:  make(map[netip.Addr]*net.UDPConn),
 		buf:     make([]byte, 0, largestProbe),
 	}
 }
 
 // plan tells the prober whom to look after: the ways to them, and what it shall answer
 // by. Any goroutine may call it.
-func (p *prober) plan(station encap.Station, own []netip.Addr, all []ways, tunnels func(*remote, encap.Codec) *encap.Tunnel) {
+func (p *prober) plan(station encap.Station, all []ways, tunnels func(*remote, encap.Codec) *encap.Tunnel) {
 	var candidates []path.Candidate
 	peers, byTUN := make(map[string]*probed, len(all)), make(map[netip.Addr]string, len(all))
 	for i := range all {
@@ -106,9 +112,19 @@ func (p *prober) plan(station encap.Station, own []netip.Addr, all []ways, tunne
 			known.way = before.way
 		}
 	}
-	p.station, p.own, p.peers, p.byTUN = station, own, peers, byTUN
+	p.station, p.peers, p.byTUN = station, peers, byTUN
 	p.tracker.Set(candidates, time.Now())
 	token(p.wake)
+}
+
+// at tells the prober which addresses the TUN has. Any goroutine may call it.
+func (p *prober) at(own []netip.Addr) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !slices.Equal(p.own, own) {
+		p.own, p.tried = own, time.Time{}
+		token(p.wake)
+	}
 }
 
 // took tells the prober what was chosen.
@@ -137,31 +153,15 @@ func (p *prober) state(w path.Way) path.State {
 	return p.tracker.State(w)
 }
 
-// run probes until ctx is done. conns are sockets on the TUN's addresses, for probes
-// without encapsulation; run closes them.
-func (p *prober) run(ctx context.Context, conns []*net.UDPConn) error {
-	p.mu.Lock()
-	p.direct = conns
-	p.mu.Unlock()
-	group, ctx := errgroup.WithContext(ctx)
-	for _, c := range conns {
-		group.Go(func() error { return p.receive(c) })
-	}
-	group.Go(func() error {
-		<-ctx.Done()
-		for _, c := range conns {
-			_ = c.Close()
-		}
-		return nil
-	})
-	group.Go(func() error { return p.loop(ctx) })
-	return group.Wait()
-}
-
-func (p *prober) loop(ctx context.Context) error {
+// run probes until ctx is done.
+func (p *prober) run(ctx context.Context) error {
+	var receivers sync.WaitGroup
+	defer receivers.Wait()
+	defer p.unbind()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
+		p.bind(&receivers, time.Now())
 		select {
 		case <-ctx.Done():
 			return nil
@@ -172,6 +172,45 @@ func (p *prober) loop(ctx context.Context) error {
 		}
 		timer.Reset(time.Until(p.tick(time.Now())))
 	}
+}
+
+// bind has a socket on each of the TUN's addresses, for probes without encapsulation, and
+// on no other.
+func (p *prober) bind(receivers *sync.WaitGroup, now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for a, c := range p.direct {
+		if !slices.Contains(p.own, a) {
+			_ = c.Close()
+			delete(p.direct, a)
+		}
+	}
+	if len(p.direct) == len(p.own) || now.Sub(p.tried) < rebindInterval {
+		return
+	}
+	p.tried = now
+	for _, a := range p.own {
+		if p.direct[a] != nil {
+			continue
+		}
+		c, err := host.ListenProbe(p.underlay, netip.AddrPortFrom(a, p.number))
+		if err != nil {
+			p.log.Warn("direct ways cannot be proven", "reason", err)
+			continue
+		}
+		p.direct[a] = c
+		receivers.Go(func() { p.receive(c) })
+	}
+}
+
+// unbind ends what bind began.
+func (p *prober) unbind() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.direct {
+		_ = c.Close()
+	}
+	clear(p.direct)
 }
 
 // tick sends what is due, and says when it is to be called again.
@@ -233,8 +272,8 @@ func (p *prober) send(w path.Way, message []byte, size int) error {
 }
 
 func (p *prober) sendDirect(to netip.AddrPort, message []byte) error {
-	for _, c := range p.direct {
-		if c.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap().Is4() == to.Addr().Is4() {
+	for a, c := range p.direct {
+		if a.Is4() == to.Addr().Is4() {
 			_, err := c.WriteToUDPAddrPort(message, to)
 			if host.IsTooBig(err) {
 				return encap.ErrTooBig

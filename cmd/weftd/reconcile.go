@@ -64,8 +64,12 @@ func (d *daemon) reconcile(ctx context.Context) error {
 			}
 			look.forget()
 			round.within(time.Until(free))
-		case <-check.C:
+		case now := <-check.C:
+			view := d.store.View(now)
+			d.forgetLapsed(&view, now)
 			look.forget()
+			round.within(time.Until(free))
+		case <-d.statics.changed:
 			round.within(time.Until(free))
 		case <-d.prober.changed:
 			round.within(time.Until(free))
@@ -74,9 +78,13 @@ func (d *daemon) reconcile(ctx context.Context) error {
 		case <-round.C:
 			round.at = time.Time{}
 			began := time.Now()
+			due := d.allot(began)
 			view := d.store.View(began)
 			d.say(view, said)
 			again := d.settle(view, look.way)
+			if due > 0 && (again == 0 || due < again) {
+				again = due
+			}
 			free = time.Now().Add(max(pause, time.Since(began)))
 			if !view.Next.IsZero() && (again == 0 || time.Until(view.Next) < again) {
 				again = max(time.Until(free), time.Until(view.Next))
@@ -113,14 +121,15 @@ func (d *daemon) settle(view membership.View, look func(netip.Addr) (host.Way, e
 	d.trouble.say(d.log, troubleStatic, clashes)
 	here := site{
 		mode: d.config.Mode, addresses: d.underlay.Addresses, tun: d.device.Name(), underlay: d.underlay.Interface,
-		mtu: d.mtu, guarded: d.guarded, whole: len(view.Self.Prefixes) == len(d.config.PodCIDRs),
+		mtu: d.mtu, guarded: d.guarded, whole: d.whole(&view),
 		closed: d.port.Closed(), routed: d.routed, look: look,
 	}
 	all, choices := make([]ways, len(remotes)), make([]choice, len(remotes))
 	for i, r := range remotes {
 		all[i] = here.waysTo(r)
 	}
-	d.prober.plan(d.station, tunAddresses(d.config.PodCIDRs), all, d.tunnel)
+	blocks := d.blocks(&view)
+	d.prober.plan(d.station, all, d.tunnel)
 	known := &knowledge{now: time.Now(), state: d.prober.state, left: d.left}
 	for i := range all {
 		choices[i] = all[i].choose(d.mtu, known)
@@ -137,11 +146,12 @@ func (d *daemon) settle(view membership.View, look func(netip.Addr) (host.Way, e
 	if d.guarded == nil {
 		d.trouble.say(d.log, troubleFirewall, d.firewall.Apply(d.firewallState(view.Self.Prefixes, choices)))
 	}
-	repaired, err := d.host.Apply(d.hostState(choices))
+	repaired, err := d.host.Apply(d.hostState(blocks, choices))
 	for _, what := range repaired {
 		d.log.Warn("another program changed what is weft's; it is put back", "what", what)
 	}
 	d.trouble.say(d.log, troubleHost, err)
+	d.prober.at(tunAddresses(blocks))
 	d.routed = nil
 	if err == nil {
 		d.routed = nextHops(choices)
@@ -155,7 +165,7 @@ func (d *daemon) settle(view membership.View, look func(netip.Addr) (host.Way, e
 func (d *daemon) desired(view membership.View, choices []choice) dataplane.Config {
 	c := dataplane.Config{
 		PodCIDRs:  view.Self.Prefixes,
-		Addresses: tunAddresses(d.config.PodCIDRs),
+		Addresses: tunAddresses(d.blocks(&view)),
 		Endpoints: d.underlay.Addresses,
 		Station:   d.station,
 		MTU:       d.mtu,

@@ -58,19 +58,27 @@ func (d *daemon) staticRemote(p *config.StaticPeer) remote {
 	return r
 }
 
-// remotes are all the nodes that packets can go to. A static peer that would take an
-// address or a block from a member is left out, and said.
+// remotes are all the nodes that packets can go to, none for a node without a block. A static peer that would take an
+// address or a block from a member, or from this node, is left out, and said.
 func (d *daemon) remotes(view membership.View) (all []remote, clashes error) {
+	if len(view.Self.Prefixes) == 0 {
+		return nil, nil
+	}
+	held := newHoldings(d.config.NodeName, view.Self.Prefixes, d.underlay.Addresses)
 	for i := range view.Members {
 		if m := &view.Members[i]; len(m.Prefixes) > 0 {
-			all = append(all, d.remoteOf(m))
+			r := d.remoteOf(m)
+			held.add(r.name, r.prefixes, r.addrs())
+			all = append(all, r)
 		}
 	}
-	for i := range d.config.StaticPeers {
-		r := d.staticRemote(&d.config.StaticPeers[i])
-		if other, what := r.clash(all); other != "" {
-			clashes = errors.Join(clashes, fmt.Errorf("static peer %s and node %s both have %s, and the node keeps it: correct staticPeers (%s)",
-				r.name, other, what, d.config.Source("staticPeers")))
+	held.sort()
+	peers := d.staticPeers()
+	for i := range peers {
+		r := d.staticRemote(&peers[i])
+		if other, what := held.clash(&r); other != "" {
+			clashes = errors.Join(clashes, fmt.Errorf("static peer %s and node %s both have %s, and the node keeps it: correct %s",
+				r.name, other, what, cmp.Or(peers[i].Source, "staticPeers ("+d.config.Source("staticPeers")+")")))
 			continue
 		}
 		all = append(all, r)
@@ -78,18 +86,52 @@ func (d *daemon) remotes(view membership.View) (all []remote, clashes error) {
 	return all, clashes
 }
 
-// clash returns the first of others that has an address or a part of a block of r.
-func (r *remote) clash(others []remote) (name, what string) {
-	for _, o := range others {
-		for _, p := range r.prefixes {
-			if slices.ContainsFunc(o.prefixes, p.Overlaps) {
-				return o.name, "a part of " + p.String()
+// holdings say which node has an address or a block. No two nodes have a part of one block.
+type holdings struct {
+	addrs  map[netip.Addr]string
+	blocks []holding // by prefix, once sorted
+}
+
+type holding struct {
+	netip.Prefix
+	name string
+}
+
+// newHoldings are those of one node.
+func newHoldings(name string, prefixes []netip.Prefix, addrs []netip.Addr) *holdings {
+	h := &holdings{addrs: make(map[netip.Addr]string)}
+	h.add(name, prefixes, addrs)
+	return h
+}
+
+// add is followed by sort.
+func (h *holdings) add(name string, prefixes []netip.Prefix, addrs []netip.Addr) {
+	for _, p := range prefixes {
+		h.blocks = append(h.blocks, holding{p, name})
+	}
+	for _, a := range addrs {
+		h.addrs[a] = name
+	}
+}
+
+func (h *holdings) sort() {
+	slices.SortFunc(h.blocks, func(a, b holding) int { return a.Compare(b.Prefix) })
+}
+
+// clash returns a node that has an address or a part of a block of r. As blocks are apart,
+// one that overlaps a prefix is next to where that would be.
+func (h *holdings) clash(r *remote) (name, what string) {
+	for _, p := range r.prefixes {
+		at, _ := slices.BinarySearchFunc(h.blocks, p, func(b holding, p netip.Prefix) int { return b.Compare(p) })
+		for _, b := range h.blocks[max(0, at-1):min(at+1, len(h.blocks))] {
+			if b.Overlaps(p) {
+				return b.name, "a part of " + p.String()
 			}
 		}
-		for _, a := range r.addrs() {
-			if slices.Contains(o.addrs(), a) {
-				return o.name, "the address " + a.String()
-			}
+	}
+	for _, a := range r.addrs() {
+		if name := h.addrs[a]; name != "" {
+			return name, "the address " + a.String()
 		}
 	}
 	return "", ""

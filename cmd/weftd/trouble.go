@@ -42,6 +42,13 @@ func (t *trouble) say(log *slog.Logger, kind string, err error) {
 	}
 }
 
+// of returns what is wrong of a kind, or "".
+func (t *trouble) of(kind string) string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.now[kind]
+}
+
 // list returns one line for each trouble.
 func (t *trouble) list() []string {
 	t.mu.Lock()

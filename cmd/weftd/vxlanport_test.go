@@ -80,7 +80,7 @@ func (m *member) published(t *testing.T) (modes []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	store, _, err := membership.OpenStore(dir, identity, nil, time.Second, time.Now())
+	store, _, err := membership.OpenStore(dir, identity, membership.Terms{}, time.Second, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}

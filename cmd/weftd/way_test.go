@@ -256,6 +256,7 @@ func TestNoWay(t *testing.T) {
 // A static peer that has what a member has is left out.
 func TestStaticPeerClashes(t *testing.T) {
 	d := testDaemon(new(strings.Builder))
+	self := testMember("n1", "198.51.100.1:8285", membership.StateUp, blocks("10.244.1.0/24")...)
 	member := testMember("n2", "198.51.100.2:8285", membership.StateUp, blocks("10.244.2.0/24")...)
 	peer := config.StaticPeer{Name: "linux", Address: addr("198.51.100.9"), PodCIDRs: blocks("10.244.9.0/24"), Mode: "vxlan", VTEPMAC: "02:00:00:00:00:09", Port: 4789}
 	for _, c := range []struct {
@@ -269,7 +270,7 @@ func TestStaticPeerClashes(t *testing.T) {
 		p := peer
 		c.change(&p)
 		d.config.StaticPeers = []config.StaticPeer{p}
-		all, err := d.remotes(membership.View{Members: []membership.Member{member}})
+		all, err := d.remotes(membership.View{Self: self, Members: []membership.Member{member}})
 		if c.says == "" {
 			if err != nil || len(all) != 2 || !all[1].static {
 				t.Errorf("%d remotes, %v", len(all), err)

@@ -42,7 +42,7 @@ const (
 type State struct {
 	// Link is the name of the TUN. It must exist: whoever holds its descriptors made it.
 	Link string
-	// Addresses are the only addresses of the TUN, one or more, as /32 and /128: a wider one would bring a
+	// Addresses are the only addresses of the TUN, as /32 and /128, none where the node has no block: a wider one would bring a
 	// connected route without weft's mark.
 	Addresses []netip.Prefix
 	// MTU of the TUN in octets: the largest inner packet that fits one outer packet. It is 1280 at least: the
@@ -189,9 +189,6 @@ func (h *Host) Remove() error {
 func (s State) validate() error {
 	if s.Link == "" {
 		return errors.New("no link named")
-	}
-	if len(s.Addresses) == 0 {
-		return fmt.Errorf("no address for %s", s.Link)
 	}
 	for _, a := range s.Addresses {
 		if !a.IsSingleIP() || a.Addr().Is4In6() {

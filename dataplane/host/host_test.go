@@ -33,7 +33,6 @@ func TestStateValidate(t *testing.T) {
 	block4, block6 := netip.MustParsePrefix("10.244.2.0/24"), netip.MustParsePrefix("fd00:2::/64")
 	for name, spoil := range map[string]func(*State){
 		"no link":          func(s *State) { s.Link = "" },
-		"no address":       func(s *State) { s.Addresses = nil },
 		"zero address":     func(s *State) { s.Addresses = []netip.Prefix{{}} },
 		"wide address":     func(s *State) { s.Addresses = []netip.Prefix{netip.MustParsePrefix("10.244.1.0/24")} },
 		"wide IPv6":        func(s *State) { s.Addresses[1] = netip.MustParsePrefix("fd00::1/64") },

@@ -7,6 +7,8 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"hash"
+	"slices"
 )
 
 // MessageLen is the length in bytes of a message, request and answer, without the
@@ -72,7 +74,7 @@ func (t *Tracker) seal(m message, from, to string) []byte {
 	b[0], b[1] = version, byte(m.kind)
 	binary.BigEndian.PutUint32(b[4:], uint32(m.size))
 	binary.BigEndian.PutUint64(b[8:], m.nonce)
-	return append(b, t.code(b, from, to)...)
+	return append(b, code(t.macs[0], b, from, to)...)
 }
 
 // parse reads the header of a message, which may be padded.
@@ -84,18 +86,20 @@ func parse(b []byte) (m message, ok bool) {
 	return m, m.kind == request || m.kind == answer
 }
 
-// authentic says whether b, which can be parsed, was made by from for to.
+// authentic says whether b, which can be parsed, was made by from for to, with any of the keys.
 func (t *Tracker) authentic(b []byte, from, to string) bool {
-	return hmac.Equal(b[headerLen:MessageLen], t.code(b[:headerLen], from, to))
+	return slices.ContainsFunc(t.macs, func(mac hash.Hash) bool {
+		return hmac.Equal(b[headerLen:MessageLen], code(mac, b[:headerLen], from, to))
+	})
 }
 
-func (t *Tracker) code(header []byte, from, to string) []byte {
-	t.mac.Reset()
-	t.mac.Write(header)
-	t.mac.Write(binary.BigEndian.AppendUint32(nil, uint32(len(from)))) // where from ends
-	t.mac.Write([]byte(from))
-	t.mac.Write([]byte(to))
-	return t.mac.Sum(nil)[:macLen]
+func code(mac hash.Hash, header []byte, from, to string) []byte {
+	mac.Reset()
+	mac.Write(header)
+	mac.Write(binary.BigEndian.AppendUint32(nil, uint32(len(from)))) // where from ends
+	mac.Write([]byte(from))
+	mac.Write([]byte(to))
+	return mac.Sum(nil)[:macLen]
 }
 
 func newNonce() uint64 {

@@ -82,7 +82,7 @@ type State struct {
 // Tracker looks after ways. It must be used by one goroutine at a time.
 type Tracker struct {
 	self string
-	mac  hash.Hash // HMAC-SHA256, reset for each message
+	macs []hash.Hash // HMAC-SHA256, one for each key, reset for each message
 
 	ways    map[Way]*way
 	peers   map[string]*peer
@@ -134,14 +134,13 @@ type way struct {
 	raiseAt  time.Time // when to see whether more passes
 }
 
-// New returns a Tracker for the node with the ID self, without candidates. All
-// nodes that probe one another have the same key.
+// New returns a Tracker for the node with the ID self, without candidates. Nodes that
+// probe one another have the same key, or know each other's: see SetKeys.
 func New(self string, key [32]byte, now time.Time) *Tracker {
 	// Jitter is no secret. It differs from node to node, and a test can repeat it.
 	seed := sha256.Sum256([]byte(self))
-	return &Tracker{
+	t := &Tracker{
 		self:    self,
-		mac:     hmac.New(sha256.New, key[:]),
 		ways:    map[Way]*way{},
 		peers:   map[string]*peer{},
 		sweepAt: now,
@@ -151,6 +150,17 @@ func New(self string, key [32]byte, now time.Time) *Tracker {
 		pongs:   map[uint64]time.Duration{},
 		answers: rate.NewLimiter(answerRate, answerBurst),
 		jitter:  rand.New(rand.NewPCG(binary.BigEndian.Uint64(seed[:]), uint64(now.UnixNano()))),
+	}
+	t.SetKeys(key)
+	return t
+}
+
+// SetKeys makes the first of keys the one that messages are made with, and takes those
+// made with any. There is at least one.
+func (t *Tracker) SetKeys(keys ...[32]byte) {
+	t.macs = make([]hash.Hash, len(keys))
+	for i := range keys {
+		t.macs[i] = hmac.New(sha256.New, keys[i][:])
 	}
 }
 

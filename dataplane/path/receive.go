@@ -4,7 +4,7 @@ import "time"
 
 // What is looked at, a second: as much as a peer's limits allow it to ask, and as this
 // node's own allow it to answer. So a flood of messages that are forged in its name
-// costs 2000 HMACs, of 1 us each. While it lasts, the peer's own messages are lost in it.
+// costs 2000 HMACs for each key, of 1 us each. While it lasts, the peer's own messages are lost in it.
 const messageRate, messageBurst = 2 * (largeRate + smallRate), 2 * peerBurst
 
 // What is answered, a second. A peer that searches several ways at once sends all

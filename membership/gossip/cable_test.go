@@ -3,6 +3,7 @@ package gossip
 import (
 	"errors"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -31,8 +32,12 @@ func (c *cable) blocked(from, to string) bool {
 	return c.away[from] != c.away[to]
 }
 
-func (c *cable) wrap(t memberlist.NodeAwareTransport) memberlist.NodeAwareTransport {
-	return &cabled{NodeAwareTransport: t, cable: c, from: t.(*transport).addr.String()}
+func (c *cable) network(addr netip.AddrPort) (memberlist.NodeAwareTransport, netip.AddrPort, error) {
+	t, err := listenAt(addr)
+	if err != nil {
+		return nil, netip.AddrPort{}, err
+	}
+	return &cabled{NodeAwareTransport: t, cable: c, from: t.addr.String()}, t.addr, nil
 }
 
 // cabled is a transport whose packets are lost and whose dials fail across the cut.

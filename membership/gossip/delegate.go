@@ -3,7 +3,6 @@ package gossip
 import (
 	"errors"
 	"fmt"
-	"math"
 	"net/netip"
 	"time"
 
@@ -20,57 +19,75 @@ type delegate struct{ g *Gossip }
 // NodeMeta is empty: records are too large for it.
 func (d *delegate) NodeMeta(int) []byte { return nil }
 
-// NotifyMsg takes a broadcast.
-func (d *delegate) NotifyMsg(b []byte) { d.g.receive(b, math.MaxInt) }
+// NotifyMsg takes a broadcast, a digest whose sender asks for what it lacks, or an answer.
+func (d *delegate) NotifyMsg(b []byte) {
+	if !d.g.takeRing(b) {
+		d.g.take(b)
+	}
+}
 
 // GetBroadcasts hands out queued records.
 func (d *delegate) GetBroadcasts(overhead, limit int) [][]byte {
 	return d.g.queue.GetBroadcasts(overhead, limit)
 }
 
-// LocalState is our half of a full exchange.
-func (d *delegate) LocalState(bool) []byte {
-	return membership.AppendMessage(nil, d.g.store.Envelopes()...)
+// LocalState is our half of a full exchange: every record for a node that joins, so that
+// it knows all when Sync returns, and a digest of them from time to time.
+func (d *delegate) LocalState(join bool) []byte {
+	if join {
+		return membership.AppendMessage(nil, d.g.store.Envelopes()...)
+	}
+	return d.g.digest()
 }
 
-// relayFirst bounds the first exchange that is relayed: from a large cluster a node
-// learns what everyone else knows.
-const relayFirst = 64
+// MergeRemoteState takes the other half.
+func (d *delegate) MergeRemoteState(b []byte, _ bool) { d.g.take(b) }
 
-// MergeRemoteState takes the other half. What is news here may be news to our side
-// of a healed partition, so it is relayed.
-func (d *delegate) MergeRemoteState(b []byte, _ bool) {
-	if first := !d.g.joined.Swap(true); first {
-		d.g.receive(b, relayFirst)
+func (g *Gossip) take(b []byte) {
+	if membership.IsDigest(b) {
+		g.digested(b)
 		return
 	}
-	d.g.receive(b, math.MaxInt)
+	g.receive(b)
 }
+
+// relayMost bounds the news of one message that is relayed: what a node learns of a large
+// cluster that it joins, or of the far side of a healed partition, others come to ask for
+// (see pull). A few at once may be news to our side alone.
+const relayMost = 32
 
 // maxRejects is after how many refused records the rest of a message is dropped:
 // each costs a signature check.
 const maxRejects = 16
 
-// receive merges the records of one message, and relays those that were news unless
-// the message has more than relayMax.
-func (g *Gossip) receive(b []byte, relayMax int) {
+// receive merges the records of one message, and relays those that were news unless they
+// are more than relayMost.
+func (g *Gossip) receive(b []byte) {
 	envs, err := membership.ParseMessage(b)
 	if err != nil {
 		g.reject(err)
 		return
 	}
 	rejects := 0
+	var news []membership.Envelope
 	for _, e := range envs {
 		changed, err := g.store.Merge(e)
 		if err != nil {
 			g.reject(err)
 			if rejects++; rejects >= maxRejects {
-				return
+				break
 			}
 		}
-		if changed && len(envs) <= relayMax {
-			g.queue.QueueBroadcast(&broadcast{id: e.Signer, msg: membership.AppendMessage(nil, e)})
+		if changed {
+			news = append(news, e)
 		}
+	}
+	g.learned(len(news))
+	if len(news) > relayMost {
+		return
+	}
+	for _, e := range news {
+		g.queue.QueueBroadcast(&broadcast{id: e.Subject(), msg: membership.AppendMessage(nil, e)})
 	}
 }
 
@@ -136,12 +153,35 @@ func (g *Gossip) setAlive(n *memberlist.Node, alive bool) {
 		if g.peers[id] = nodeAddr(n); len(g.peers) == 1 {
 			signal(g.met)
 		}
+		g.learned(1)
 	} else {
 		delete(g.peers, id)
+		g.flapped(id, time.Now())
 		signal(g.died)
 	}
 	g.alive.Store(int64(len(g.peers)))
 	g.store.SetAlive(id, alive, time.Now())
+}
+
+const (
+	flapWindow = time.Minute
+	flapDeaths = 3 // in a window, of a node that is said to flap
+)
+
+// flapped counts the death of a node, and says once in a window which node keeps dying.
+func (g *Gossip) flapped(id membership.ID, now time.Time) {
+	ok, more := g.flaps.allow(id.String(), now)
+	if !ok || more+1 < flapDeaths {
+		return
+	}
+	name := "unknown"
+	for _, m := range g.store.View(now).Members {
+		if m.ID == id {
+			name = m.Name
+		}
+	}
+	g.log.Warn("a node keeps dying and coming back: does its daemon restart again and again (journalctl -u weftd there), or does the underlay lose packets?",
+		"node", name, "id", id.Short(), "deaths", more+1)
 }
 
 // signal leaves a token in a channel of capacity 1.

@@ -20,8 +20,13 @@
 // memberlist's node name is the node ID; its metadata is empty. Its join and leave
 // events become Store.SetAlive, whether a node died or left: only the record tells.
 // Records travel as broadcasts, relayed by every node to which they were news, and
-// all of them in each full exchange (push/pull): on joining, 1 s after that, and
-// every 30 s.
+// by full exchanges (push/pull). A node that joins gets every record, on joining and 1 s
+// after that. Every 30 s, or less often above 32 nodes, two nodes exchange digests,
+// and each sends the other what it lacks.
+//
+// A broadcast has one record in a packet. Where there is much news at once, as when many
+// nodes start, a node pulls: once a second it sends a digest to some member, which answers
+// with what it lacks, until three in a row brought nothing.
 //
 // # How long a dead node is routed
 //

@@ -27,14 +27,15 @@ type Config struct {
 	// Join lists "host" or "host:port"; the port is Addr's by default. The list may
 	// be the same on all nodes: this node's own address in it is passed over.
 	Join []string
-	// Key encrypts everything: 16 or 32 bytes. Without one anybody may join.
+	// Key encrypts everything, until SetKeys: 16 or 32 bytes. Without one anybody may join.
 	Key []byte
 	// Logger must be set.
 	Logger *slog.Logger
 
 	timing   *timing       // for tests: nil means defaultTiming
 	resolver *net.Resolver // for tests: nil means net.DefaultResolver
-	wrap     func(memberlist.NodeAwareTransport) memberlist.NodeAwareTransport
+	// network opens the port and returns it with what was bound. For tests: nil means sockets.
+	network func(netip.AddrPort) (memberlist.NodeAwareTransport, netip.AddrPort, error)
 }
 
 // timing holds every period. The package comment adds them up.
@@ -50,6 +51,7 @@ type timing struct {
 	leave                    time.Duration // for each half of Leave
 	republish                time.Duration // least time between two Refreshes
 	second                   time.Duration // from the first contact to a second exchange
+	pull                     time.Duration // between two pulls
 }
 
 func defaultTiming() *timing {
@@ -70,6 +72,7 @@ func defaultTiming() *timing {
 		leave:           3 * time.Second,
 		republish:       time.Second,
 		second:          time.Second,
+		pull:            time.Second,
 	}
 }
 
@@ -84,9 +87,12 @@ type Gossip struct {
 	join     []name
 	resolver *net.Resolver
 	queue    *memberlist.TransmitLimitedQueue
+	keyring  *memberlist.Keyring // nil without a key
+	rings    chan []byte         // see Rings
 
 	warnings *throttle // by kind
 	strays   *throttle // by host, of those with another key
+	flaps    *throttle // deaths, by node
 
 	mu       sync.Mutex
 	peers    map[membership.ID]netip.AddrPort // alive others, as memberlist knows them
@@ -99,13 +105,16 @@ type Gossip struct {
 	redials    atomic.Uint64
 	reached    atomic.Uint64
 	conflicts  atomic.Uint64
-	joined     atomic.Bool   // a full exchange took place
-	died       chan struct{} // capacity 1: a member died
-	met        chan struct{} // capacity 1: after nobody, somebody is alive
+	displaced  atomic.Uint64
+	news       atomic.Int64           // records and members learnt of since the last pull
+	learnt     chan struct{}          // capacity 1: there is news
+	digests    chan membership.Digest // to be answered
+	died       chan struct{}          // capacity 1: a member died
+	met        chan struct{}          // capacity 1: after nobody, somebody is alive
 
 	life   sync.Mutex // held by Leave and Close: memberlist panics on Leave after Shutdown
 	closed chan struct{}
-	wg     sync.WaitGroup // dials in flight
+	wg     sync.WaitGroup // dials in flight, and answers to digests
 }
 
 // New opens the gossip port and listens. Nobody is contacted yet. Close releases it.
@@ -122,25 +131,32 @@ func New(c Config) (*Gossip, error) {
 	if c.resolver == nil {
 		c.resolver = net.DefaultResolver
 	}
-	t, err := listen(c.Addr)
-	if err != nil {
-		return nil, err
-	}
 	g := &Gossip{
 		store:    c.Store,
 		log:      c.Logger,
 		timing:   c.timing,
-		addr:     t.addr,
 		resolver: c.resolver,
 		warnings: newThrottle(10 * time.Second),
 		strays:   newThrottle(time.Minute),
+		flaps:    newThrottle(flapWindow),
 		peers:    make(map[membership.ID]netip.AddrPort),
 		rejected: make(map[string]uint64),
+		learnt:   make(chan struct{}, 1),
+		digests:  make(chan membership.Digest, maxUnanswered),
+		rings:    make(chan []byte, maxRings),
 		died:     make(chan struct{}, 1),
 		met:      make(chan struct{}, 1),
 		closed:   make(chan struct{}),
 	}
-	if g.join, err = parseNames(c.Join, t.addr.Port()); err != nil {
+	if c.network == nil {
+		c.network = g.sockets
+	}
+	t, bound, err := c.network(c.Addr)
+	if err != nil {
+		return nil, err
+	}
+	g.addr = bound
+	if g.join, err = parseNames(c.Join, bound.Port()); err != nil {
 		return nil, errors.Join(err, t.Shutdown())
 	}
 	conf := g.memberlistConfig(c, t)
@@ -151,13 +167,21 @@ func New(c Config) (*Gossip, error) {
 	if g.list, err = memberlist.Create(conf); err != nil {
 		return nil, errors.Join(fmt.Errorf("start memberlist: %w", err), t.Shutdown())
 	}
+	g.keyring = conf.Keyring
+	g.start(g.answerDigests)
 	return g, nil
 }
 
-func (g *Gossip) memberlistConfig(c Config, t memberlist.NodeAwareTransport) *memberlist.Config {
-	if c.wrap != nil {
-		t = c.wrap(t)
+// sockets is the network of this machine.
+func (g *Gossip) sockets(addr netip.AddrPort) (memberlist.NodeAwareTransport, netip.AddrPort, error) {
+	t, err := listen(addr, (&hosts{store: g.store}).members, g.crowded)
+	if err != nil {
+		return nil, netip.AddrPort{}, err
 	}
+	return t, t.addr, nil
+}
+
+func (g *Gossip) memberlistConfig(c Config, t memberlist.NodeAwareTransport) *memberlist.Config {
 	conf := memberlist.DefaultLANConfig()
 	conf.Name = g.store.ID().String()
 	conf.Transport = t
@@ -196,6 +220,7 @@ type Stats struct {
 	Redials       uint64            // dials to members not alive and to join names
 	Reached       uint64            // of those, answered
 	Conflicts     uint64            // one node ID at two addresses
+	Displaced     uint64            // inbound streams closed for others
 }
 
 // Stats returns the counters.
@@ -209,6 +234,7 @@ func (g *Gossip) Stats() Stats {
 		Redials:       g.redials.Load(),
 		Reached:       g.reached.Load(),
 		Conflicts:     g.conflicts.Load(),
+		Displaced:     g.displaced.Load(),
 	}
 }
 

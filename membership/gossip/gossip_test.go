@@ -111,8 +111,8 @@ func TestRestart(t *testing.T) {
 // leads to anybody.
 func TestPartitionHeals(t *testing.T) {
 	net := &cable{}
-	seed := start(t, 9, Config{wrap: net.wrap})
-	join := Config{wrap: net.wrap, Join: joining(seed)}
+	seed := start(t, 9, Config{network: net.network})
+	join := Config{network: net.network, Join: joining(seed)}
 	a, b, c, d := start(t, 1, join), start(t, 2, join), start(t, 3, join), start(t, 4, join)
 	eventually(t, "all route all", func() bool { return allRoute(seed, a, b, c, d) })
 	if err := seed.gossip.Leave(t.Context()); err != nil {
@@ -310,7 +310,7 @@ func TestBadRecordsAreCounted(t *testing.T) {
 }
 
 // What was news is relayed byte for byte; what was not, or was refused, is not; nor
-// is what a joiner learns of a large cluster.
+// is much at once.
 func TestRelay(t *testing.T) {
 	n := launch(t, 1, Config{}, newIdentity(t))
 	other := &node{t: t, n: 2, store: memoryStore(newIdentity(t)), gossip: n.gossip}
@@ -321,12 +321,12 @@ func TestRelay(t *testing.T) {
 	forged.Signature[0] ^= 1
 	forged.Payload = append([]byte(" "), own.Payload...)
 
-	n.gossip.receive(membership.AppendMessage(nil, forged), 1)
+	n.gossip.receive(membership.AppendMessage(nil, forged))
 	if n.gossip.queue.NumQueued() != 0 {
 		t.Fatal("a forged record is relayed")
 	}
-	n.gossip.receive(msg, 1)
-	n.gossip.receive(msg, 1)
+	n.gossip.receive(msg)
+	n.gossip.receive(msg)
 	if got := n.gossip.queue.GetBroadcasts(3, 1366); len(got) != 1 || !bytes.Equal(got[0], msg) {
 		t.Fatalf("relayed %q; want %q", got, msg)
 	}
@@ -337,26 +337,24 @@ func TestRelay(t *testing.T) {
 	if sent < 3 {
 		t.Fatalf("repeated %d times", sent)
 	}
-	n.gossip.receive(msg, 1)
+	n.gossip.receive(msg)
 	if n.gossip.queue.NumQueued() != 0 {
 		t.Fatal("old news is relayed")
 	}
 
-	first := membership.AppendMessage(nil)
-	for i := range relayFirst + 1 {
-		peer := &node{t: t, n: i, store: memoryStore(newIdentity(t)), gossip: n.gossip}
-		peer.publish(1400)
-		e, _ := peer.store.Own()
-		first = append(first, membership.AppendMessage(nil, e)[1:]...)
+	all := []membership.Envelope{own}
+	for i := range relayMost + 1 {
+		all = append(all, stranger(t, i))
 	}
-	(&delegate{n.gossip}).MergeRemoteState(first, true)
-	if len(n.store.Envelopes()) != relayFirst+2 || n.gossip.queue.NumQueued() != 0 {
+	(&delegate{n.gossip}).MergeRemoteState(membership.AppendMessage(nil, all...), true)
+	if len(n.store.Envelopes()) != relayMost+2 || n.gossip.queue.NumQueued() != 0 {
 		t.Fatalf("%d records, %d relayed", len(n.store.Envelopes()), n.gossip.queue.NumQueued())
 	}
-	other.publish(1300)
-	own, _ = other.store.Own()
-	(&delegate{n.gossip}).MergeRemoteState(membership.AppendMessage(nil, own), true)
-	if n.gossip.queue.NumQueued() != 1 {
+	for range 2 { // a little news among much that is known
+		all = append(all, stranger(t, len(all)))
+	}
+	(&delegate{n.gossip}).MergeRemoteState(membership.AppendMessage(nil, all...), true)
+	if n.gossip.queue.NumQueued() != 2 {
 		t.Fatal("news of a later exchange is not relayed")
 	}
 }

@@ -39,6 +39,7 @@ func fast() *timing {
 		leave:        3 * time.Second,
 		republish:    20 * time.Millisecond,
 		second:       100 * time.Millisecond,
+		pull:         50 * time.Millisecond,
 	}
 }
 

@@ -84,7 +84,12 @@ func TestLogLines(t *testing.T) {
 		"[ERR] memberlist: failed to receive: remote state is encrypted and encryption is not configured from=10.0.0.9:51234\n": {mismatch: onlyKey, from: "10.0.0.9:51234"},
 		"[ERR] memberlist: Push/Pull with abc failed: no installed keys could decrypt the message\n":                            {mismatch: otherKey},
 		"[DEBUG] memberlist: failed to join 10.0.0.9:7946: no installed keys could decrypt the message\n":                       {level: slog.LevelDebug, text: "failed to join 10.0.0.9:7946: no installed keys could decrypt the message"},
-		"[WARN] memberlist: Got ping for unexpected node x from=10.0.0.9:7946\n":                                                {level: slog.LevelWarn, text: "Got ping for unexpected node x from=10.0.0.9:7946"},
+		"[WARN] memberlist: Got ping for unexpected node x from=10.0.0.9:7946\n":                                                {level: slog.LevelDebug, text: "Got ping for unexpected node x from=10.0.0.9:7946"},
+		"[ERR] memberlist: Push/Pull with x failed: dial tcp 10.0.0.9:7946: connect: connection refused\n":                      {level: slog.LevelDebug, text: "Push/Pull with x failed: dial tcp 10.0.0.9:7946: connect: connection refused"},
+		"[WARN] memberlist: Refuting a suspect message (from: x)\n":                                                             {level: slog.LevelDebug, text: "Refuting a suspect message (from: x)"},
+		"[WARN] memberlist: Was able to connect to x over TCP but UDP probes failed, network may be misconfigured\n":            {level: slog.LevelWarn, text: actionable[0].ours},
+		"[ERR] memberlist: Failed to send UDP ping: write udp 10.0.0.1:7946->10.0.0.9:7946: sendto: operation not permitted\n":  {level: slog.LevelWarn, text: actionable[2].ours},
+		"[ERR] memberlist: msg type (77) not supported from=10.0.0.9:7946\n":                                                    {level: slog.LevelWarn, text: "msg type (77) not supported from=10.0.0.9:7946"},
 		"[INFO] memberlist: Suspect x has failed, no acks received\n":                                                           {level: slog.LevelDebug, text: "Suspect x has failed, no acks received"},
 		"Err: Could not set the deadline: x\n":                                                                                  {level: slog.LevelDebug, text: "Err: Could not set the deadline: x"},
 	} {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -25,7 +26,7 @@ func (m mismatch) fix() string {
 	case onlyKey:
 		return "give this node the gossipKeyFile of the other nodes"
 	}
-	return "give every node the same gossipKeyFile"
+	return "give every node the same gossipKeyFile, as `weft key export` prints it on a node of the cluster"
 }
 
 // keyTexts are memberlist's words (v0.7.0, security.go decryptPayload and net.go
@@ -54,6 +55,24 @@ func keyMismatch(text string) (mismatch, bool) {
 	return "", false
 }
 
+// ordinary are memberlist's words (v0.7.0) for what happens when a node restarts, dies,
+// or moves to another address, and when a stranger connects and says nothing: no operator
+// can do anything about it, and who is alive is said elsewhere. Immutable.
+var ordinary = []string{
+	"Refuting ", // this node was taken for dead or suspect, and answers
+	"Got ping for unexpected node",
+	"Conflicting address for", // NotifyConflict says it better
+	"connection refused", "connection reset by peer", "broken pipe", "no route to host", "i/o timeout", "EOF",
+	"use of closed network connection", "operation was canceled",
+}
+
+// actionable are memberlist's words for what an operator can act on, and ours. Immutable.
+var actionable = []struct{ text, ours string }{
+	{"over TCP but UDP probes failed", "a node answers gossip over TCP and not over UDP: if this lasts, a firewall between the two drops UDP on the gossip port"},
+	{"handler queue full", "this node is too busy to take all gossip: what it misses comes with the next full exchange"},
+	{"Failed to send UDP ping", "a gossip packet could not be sent: is the underlay interface up, and does this machine's firewall let UDP out on the gossip port?"},
+}
+
 // logWriter turns memberlist's lines into slog records. Each Write is one line,
 // "[LEVEL] memberlist: text from=address".
 type logWriter struct {
@@ -73,6 +92,9 @@ func (w *logWriter) Write(p []byte) (int, error) {
 		w.mismatched(kind, from)
 		return len(p), nil
 	}
+	if slices.ContainsFunc(ordinary, func(o string) bool { return strings.Contains(text, o) }) {
+		level = slog.LevelDebug
+	}
 	if !w.log.Enabled(context.Background(), level) {
 		return len(p), nil
 	}
@@ -82,7 +104,14 @@ func (w *logWriter) Write(p []byte) (int, error) {
 	}
 	// A peer can provoke these at packet rate: one line of a kind at a time.
 	if ok, suppressed := w.limit.allow(kindOf(text), time.Now()); ok {
-		w.log.Log(context.Background(), level, text, suppressedAttr(suppressed)...)
+		var args []any
+		for _, a := range actionable {
+			if strings.Contains(text, a.text) {
+				text, args = a.ours, []any{"memberlist", text}
+				break
+			}
+		}
+		w.log.Log(context.Background(), level, text, append(args, suppressedAttr(suppressed)...)...)
 	}
 	return len(p), nil
 }

@@ -11,11 +11,11 @@ import (
 // A stream's segments are small both ways, and datagrams may be fragmented.
 func TestNarrowSockets(t *testing.T) {
 	for _, loopback := range []string{"127.0.0.1", "::1"} {
-		a, err := listen(netip.AddrPortFrom(netip.MustParseAddr(loopback), 0))
+		a, err := listenAt(netip.AddrPortFrom(netip.MustParseAddr(loopback), 0))
 		if err != nil {
 			t.Fatal(err)
 		}
-		b, err := listen(netip.AddrPortFrom(netip.MustParseAddr(loopback), 0))
+		b, err := listenAt(netip.AddrPortFrom(netip.MustParseAddr(loopback), 0))
 		if err != nil {
 			t.Fatal(err)
 		}

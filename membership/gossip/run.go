@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net/netip"
 	"time"
 
 	"github.com/weft-net/weft/membership"
@@ -25,7 +24,11 @@ func (g *Gossip) Run(ctx context.Context) error {
 	redial := time.NewTimer(jitter(delay))
 	defer redial.Stop()
 	var round <-chan outcome // of the dials under way
+	var hurried time.Time    // the last round that a death brought about
+	known := 0               // as of the last round
 	var second <-chan time.Time
+	var pull <-chan time.Time // set while there is news
+	pulls := 0                // to come, if there is no more news
 
 	for {
 		select {
@@ -46,14 +49,36 @@ func (g *Gossip) Run(ctx context.Context) error {
 		case <-second:
 			second = nil
 			g.start(g.exchangeAgain)
+		case <-g.learnt:
+			if pull == nil {
+				pull = time.After(jitter(g.timing.pull))
+			}
+		case <-pull:
+			pull = nil
+			if news := g.news.Swap(0); news >= burstNews || pulls > 0 && news > 0 {
+				pulls = burstPulls
+			}
+			if pulls > 0 {
+				pulls--
+				g.start(g.pull)
+				pull = time.After(jitter(g.timing.pull))
+			}
 		case <-g.died:
-			if delay = g.timing.redialMin; round == nil {
-				redial.Reset(jitter(delay))
+			// Where deaths follow one another, as of a node that flaps, the rounds that they
+			// bring about keep the longest distance.
+			if now := time.Now(); !hurried.After(now) {
+				hurried = hurried.Add(g.timing.redialLongest(known))
+				if soon := now.Add(jitter(g.timing.redialMin)); hurried.Before(soon) {
+					hurried = soon
+				}
+				if delay = g.timing.redialMin; round == nil {
+					redial.Reset(hurried.Sub(now))
+				}
 			}
 		case <-redial.C:
 			round = g.round(ctx)
 		case o := <-round:
-			round = nil
+			round, known = nil, o.known
 			delay = g.next(delay, o)
 			redial.Reset(jitter(delay))
 		}
@@ -117,12 +142,7 @@ func (r *refresher) run(now time.Time) (again bool) {
 // for the last time before its sender knew this node. The periodic exchange would
 // find it up to 30 s later.
 func (g *Gossip) exchangeAgain() {
-	g.mu.Lock()
-	var addr netip.AddrPort
-	for _, addr = range g.peers { // in random order
-		break
-	}
-	g.mu.Unlock()
+	_, addr := g.someone()
 	if !addr.IsValid() {
 		return
 	}
@@ -194,11 +214,16 @@ func (g *Gossip) next(delay time.Duration, o outcome) time.Duration {
 	case o.gained:
 		return t.redialMin
 	case o.lost:
-		return min(2*delay, max(t.redialMax, min(time.Duration(o.known)*t.redialPerMember, 2*t.idleMax)))
+		return min(2*delay, t.redialLongest(o.known))
 	case o.asked: // also a name that leads to a live member by another address
 		return min(2*delay, t.idleMax)
 	}
 	return t.idleMax
+}
+
+// redialLongest is between two rounds at the most while one of known members is missing.
+func (t *timing) redialLongest(known int) time.Duration {
+	return max(t.redialMax, min(time.Duration(known)*t.redialPerMember, 2*t.idleMax))
 }
 
 // jitter keeps nodes that lost each other at once from dialling in step.

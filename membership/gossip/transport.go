@@ -14,12 +14,12 @@ import (
 )
 
 // Inbound streams are buffered by memberlist before they are authenticated, so one
-// host can make it hold maxPerHost x maxStreamBytes. A member takes about 0.6 kB of
+// host can make it hold maxPerHost x maxStreamBytes. A member takes about 1 kB of
 // a full exchange: the largest carries membership.MaxMembers.
 const (
 	maxInbound     = 128 // as many as memberlist serves at once
-	maxPerHost     = 16
-	maxStreamBytes = 8 << 20
+	maxPerHost     = 8   // a node has a join, a ping and an answer to a digest under way at most
+	maxStreamBytes = 16 << 20
 	recvBuffer     = 2 << 20 // bursts of packets while memberlist holds its lock
 	maxPacket      = 1 << 16
 	listenTries    = 10 // port 0: TCP picks a port, which UDP may find taken
@@ -36,6 +36,8 @@ type transport struct {
 	udp     *net.UDPConn
 	packets chan *memberlist.Packet
 	streams chan net.Conn
+	members func() map[netip.Addr]bool // hosts whose streams go before others'; not changed
+	crowded func(from netip.Addr)      // a stream of that host was closed for another's
 
 	ctx    context.Context // ends with Shutdown
 	cancel context.CancelFunc
@@ -47,8 +49,9 @@ type transport struct {
 	total   int                // sum of inbound
 }
 
-// listen opens both sockets on addr. Port 0 takes a free port, the same for both.
-func listen(addr netip.AddrPort) (*transport, error) {
+// listen opens both sockets on addr. Port 0 takes a free port, the same for both. members
+// and crowded are called with a lock held, and must not call the transport.
+func listen(addr netip.AddrPort, members func() map[netip.Addr]bool, crowded func(netip.Addr)) (*transport, error) {
 	tries := 1
 	if addr.Port() == 0 {
 		tries = listenTries
@@ -57,6 +60,7 @@ func listen(addr netip.AddrPort) (*transport, error) {
 	for range tries {
 		var t *transport
 		if t, err = open(addr); err == nil {
+			t.members, t.crowded = members, crowded
 			t.start()
 			return t, nil
 		}
@@ -199,7 +203,8 @@ func (t *transport) WriteToAddress(b []byte, a memberlist.Address) (time.Time, e
 }
 
 // DialTimeout opens a stream from the advertised address, which is the one that
-// firewalls know. Shutdown interrupts it.
+// firewalls know. Shutdown interrupts it. What is to be said has as much time as the
+// dial: memberlist sets no deadline where it sends a message (v0.7.0, sendUserMsg).
 func (t *transport) DialTimeout(addr string, timeout time.Duration) (net.Conn, error) {
 	d := net.Dialer{Timeout: timeout, LocalAddr: &net.TCPAddr{IP: t.addr.Addr().AsSlice()}, Control: narrow}
 	conn, err := d.DialContext(t.ctx, "tcp", addr)
@@ -209,6 +214,9 @@ func (t *transport) DialTimeout(addr string, timeout time.Duration) (net.Conn, e
 	s, err := t.track(conn, netip.Addr{})
 	if err != nil {
 		return nil, errors.Join(err, conn.Close())
+	}
+	if err := s.SetDeadline(time.Now().Add(timeout)); err != nil {
+		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
 }

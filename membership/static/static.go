@@ -3,7 +3,7 @@
 //
 // inotify tells of changes. A file is seldom written in place: editors rename another one over it, and a
 // Kubernetes ConfigMap is a link to a link of which the inner one is swapped. So the directories are watched
-// in which the way to the file is decided (places.go), and not the file. What inotify does not tell of, such
+// in which the way to the file is decided (watch.go), and not the file. What inotify does not tell of, such
 // as a mount over a directory or a change that another machine makes to a network file system, is found by a
 // look every 10 s.
 package static
@@ -18,11 +18,8 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
 	"syscall"
 	"time"
-
-	"github.com/fsnotify/fsnotify"
 )
 
 const (
@@ -49,47 +46,33 @@ type File struct {
 	path    string // absolute
 	log     *slog.Logger
 	take    Take
-	watcher *fsnotify.Watcher // nil where the kernel has none left
-	entries []string          // see places; their directories are watched
+	watch   *watch        // nil where the kernel does not tell of changes
+	touched chan struct{} // capacity 1: something changed that may be the file
+	late    bool          // it was said that changes are noticed late
 
 	looked bool   // at least once
 	text   []byte // that was last read
 	reason string // why it could not be at the last look; "" where it could
-	dulled bool   // it was said that changes are noticed late
 }
 
 // Open reads the file at path for the first time, from within this call, and begins to watch it. There need
-// not be one, nor the directory it is in. Close releases what the kernel watches it by.
+// not be one, nor the directory it is in. The caller owns the File, and ends it by Close.
 func Open(path string, log *slog.Logger, take Take) (*File, error) {
 	absolute, err := filepath.Abs(path)
 	if err != nil {
 		return nil, fmt.Errorf("find %s: %w", path, err)
 	}
-	f := &File{path: absolute, log: log, take: take}
-	if f.watcher, err = fsnotify.NewWatcher(); err != nil {
-		f.watcher = nil
-		f.dull(err)
-	}
+	f := &File{path: absolute, log: log, take: take, touched: make(chan struct{}, 1)}
 	f.look()
 	return f, nil
 }
 
-// Close ends the watching. Run should have returned.
-func (f *File) Close() error {
-	if f.watcher == nil {
-		return nil
-	}
-	return f.watcher.Close()
-}
+// Close ends the watching. Run must have returned.
+func (f *File) Close() error { return f.watch.close() }
 
 // Run calls what Open was given, in this goroutine, within a second of each change, until ctx is done. It
 // returns nil.
 func (f *File) Run(ctx context.Context) error {
-	var events <-chan fsnotify.Event
-	var lost <-chan error
-	if f.watcher != nil {
-		events, lost = f.watcher.Events, f.watcher.Errors
-	}
 	due := time.NewTimer(interval)
 	defer due.Stop()
 	for first := (time.Time{}); ; { // first of the changes that have not been looked at; zero without any
@@ -100,31 +83,21 @@ func (f *File) Run(ctx context.Context) error {
 			f.look()
 			first = time.Time{}
 			due.Reset(interval)
-			continue
-		case e := <-events:
-			if !f.concerns(e.Name) {
-				continue
+		case <-f.touched:
+			if first.IsZero() {
+				first = time.Now()
 			}
-		case <-lost: // so many changes at once that this may have been among them
+			due.Reset(max(0, min(quiet, busy-time.Since(first))))
 		}
-		if first.IsZero() {
-			first = time.Now()
-		}
-		due.Reset(max(0, min(quiet, busy-time.Since(first))))
 	}
 }
 
-// concerns says whether a change of name may be one of the file. That of a watched directory itself ends its watch.
-func (f *File) concerns(name string) bool {
-	return slices.ContainsFunc(f.entries, func(entry string) bool { return name == entry || name == filepath.Dir(entry) })
-}
-
-// look reads the file, and hands on what is new of it.
+// look reads the file, and hands on what is new of it. It is watched before, so that a change after that is told of.
 func (f *File) look() {
-	f.watch()
+	f.rewatch()
 	text, err := read(f.path)
 	if errors.Is(err, fs.ErrNotExist) {
-		if f.text != nil || !f.looked {
+		if !f.looked || f.text != nil || f.reason != "" {
 			f.log.Warn("there is no such file, which means the same as an empty one; it is waited for", "file", f.path)
 		}
 		text, err = nil, nil
@@ -156,7 +129,7 @@ func read(path string) ([]byte, error) {
 		return nil, unreadable(path, err)
 	}
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is not a file; put one in its place", path)
+		return nil, fmt.Errorf("%s is not a regular file; put one in its place", path)
 	}
 	text, err := io.ReadAll(io.LimitReader(file, maxSize+1))
 	if err != nil {
@@ -172,5 +145,5 @@ func unreadable(path string, err error) error {
 	if cause := errors.Unwrap(err); cause != nil { // without the path, a second time
 		err = cause
 	}
-	return fmt.Errorf("%s cannot be read: %w; let root read it", path, err)
+	return fmt.Errorf("%s cannot be read: %w; `namei -l %[1]s` shows the way to it", path, err)
 }

@@ -29,6 +29,8 @@ const (
 	DefaultPath = "/etc/weft/weft.yaml"
 	// DefaultSocket is where weftd serves its control API and weft looks for it.
 	DefaultSocket = "/run/weft/weft.sock"
+	// DefaultStateDir is where weftd keeps what outlives it.
+	DefaultStateDir = "/var/lib/weft"
 )
 
 // The values of mode.
@@ -63,7 +65,10 @@ const (
 type Config struct {
 	NodeName    string         // shown to people; 1 to 63 bytes, printable
 	PodNetworks []netip.Prefix // all pods of all nodes; one or more, either family, masked, apart
+	AutoCIDR    bool           // this node takes a block of each family by itself; PodCIDRs is nil then
 	PodCIDRs    []netip.Prefix // pods of this node; one or more, each inside one of PodNetworks and smaller, masked, apart
+	BlockSize4  int            // bits of the prefix of a block that is taken; with AutoCIDR longer than that of any of PodNetworks
+	BlockSize6  int            // the same of IPv6
 	Underlay    Underlay       // zero: the interface of the default route
 
 	Mode        string       // ModeAuto, ModeDirect, ModeUDP or ModeVXLAN
@@ -73,6 +78,8 @@ type Config struct {
 	VNI         uint32       // 24 bits
 	StaticPeers []StaticPeer // nodes that do not run weft
 
+	StaticPeersFile string // more of them; "" for none; see ParseStaticPeersFile
+
 	Masquerade bool   // pods leave the pod network under this node's address
 	Firewall   string // FirewallCheck or FirewallManage
 	ClampMSS   bool   // lower the MSS in pods' TCP handshakes to what the path takes
@@ -80,8 +87,11 @@ type Config struct {
 	GossipAddr    netip.Addr // zero: the underlay address
 	GossipPort    uint16     // UDP and TCP
 	Join          []HostPort // nodes to find the others by; empty for the first node
+	Bootstrap     bool       // begins a cluster: need not meet another node before it takes a block
 	GossipKeyFile string     // see LoadKey; not read when Insecure is set
 	Insecure      bool       // gossip without a key
+	ClusterCA     string     // file with the public half of the authority whose certificates members need; "" for none
+	NodeCert      string     // file with this node's certificate; "" without ClusterCA
 
 	Tun           string        // name of the TUN device
 	MTU           int           // bytes of an inner packet; 0: the underlay's MTU minus the largest overhead of any mode, aligned
@@ -89,6 +99,7 @@ type Config struct {
 	OffloadExcept offload.Set   // what not to use whatever Offload says
 	Workers       int           // threads of the packet path; 0: by the number of CPUs
 	DeadGrace     time.Duration // from a peer's death to the withdrawal of its routes
+	ForgetAfter   time.Duration // from there to where its blocks are free; at least an hour, or 0: never
 
 	LogLevel  slog.Level
 	LogFormat string // "text" or "json"

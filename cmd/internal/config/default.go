@@ -10,8 +10,7 @@ import (
 const commentWidth = 78
 
 // DefaultFile returns a configuration file that names and explains every key. All keys are commented out, at
-// their defaults where they have one, so that a setting is there only where somebody meant it; podCIDR is the
-// one that must be set.
+// their defaults where they have one, so that a setting is there only where somebody meant it.
 func DefaultFile() []byte {
 	var b bytes.Buffer
 	b.WriteString("# Configuration of weftd. Remove the # before a key to set it.\n" +

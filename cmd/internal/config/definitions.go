@@ -32,9 +32,19 @@ func definitions(hostname string) []definition {
 			bind: func(c *Config) pflag.Value { return bind(&c.PodNetworks, "CIDR,...", parsePrefixes, formatPrefixes) },
 		},
 		{
-			name: "podCIDR", example: "10.244.1.0/24", list: true,
-			help: "block of the pod network for the pods of this node, or a list of blocks, for instance one of each family; required, and different on every node",
-			bind: func(c *Config) pflag.Value { return bind(&c.PodCIDRs, "CIDR,...", parsePrefixes, formatPrefixes) },
+			name: "podCIDR", def: autoCIDR, list: true,
+			help: "block of the pod network for the pods of this node: auto takes a free one of each family of podNetwork, and keeps it; or a block of your choice, for instance 10.244.1.0/24, or a list of such blocks, different on every node",
+			bind: func(c *Config) pflag.Value { return bind(&c.PodCIDRs, "auto|CIDR,...", parsePodCIDRs, formatPodCIDRs) },
+		},
+		{
+			name: "blockSize4", def: "24",
+			help: "length in bits of the prefix of an IPv4 block that podCIDR auto takes: the larger the number, the fewer pods to a node and the more nodes to a podNetwork; the same on every node",
+			bind: func(c *Config) pflag.Value { return bind(&c.BlockSize4, "bits", parseBlockSize4, formatInt) },
+		},
+		{
+			name: "blockSize6", def: "64",
+			help: "the same of an IPv6 block",
+			bind: func(c *Config) pflag.Value { return bind(&c.BlockSize6, "bits", parseBlockSize6, formatInt) },
 		},
 		{
 			name: "underlay", example: "eth0",
@@ -77,6 +87,11 @@ func definitions(hostname string) []definition {
 			},
 		},
 		{
+			name: "staticPeersFile", example: "/etc/weft/peers.yaml",
+			help: "file with more such nodes, as a list of the same form; it need not exist, and changes of it take effect at once, without a restart",
+			bind: func(c *Config) pflag.Value { return bind(&c.StaticPeersFile, "file", parsePath, same) },
+		},
+		{
 			name: "masquerade", def: "true",
 			help: "let pods leave the pod network under this node's address",
 			bind: func(c *Config) pflag.Value { return bind(&c.Masquerade, "bool", parseBool, formatBool) },
@@ -107,6 +122,11 @@ func definitions(hostname string) []definition {
 			bind: func(c *Config) pflag.Value { return bind(&c.Join, "host,...", parseJoin, formatJoin) },
 		},
 		{
+			name: "bootstrap", def: "false",
+			help: "true on the first node of a cluster, and on no other: it takes a block before it has met another node",
+			bind: func(c *Config) pflag.Value { return bind(&c.Bootstrap, "bool", parseBool, formatBool) },
+		},
+		{
 			name: "gossipKeyFile", def: "/etc/weft/gossip.key",
 			help: "file with the key that encrypts gossip, the same on every node; `weft keygen` makes one",
 			bind: func(c *Config) pflag.Value { return bind(&c.GossipKeyFile, "file", parsePath, same) },
@@ -115,6 +135,16 @@ func definitions(hostname string) []definition {
 			name: "insecure", def: "false",
 			help: "gossip without a key: whoever reaches the gossip port can join, and reroute pods",
 			bind: func(c *Config) pflag.Value { return bind(&c.Insecure, "bool", parseBool, formatBool) },
+		},
+		{
+			name: "clusterCA", example: "/etc/weft/ca.pub",
+			help: "file with the public half of the cluster's authority, the same on every node: only nodes with a certificate of it are members; `weft ca init` makes one",
+			bind: func(c *Config) pflag.Value { return bind(&c.ClusterCA, "file", parsePath, same) },
+		},
+		{
+			name: "nodeCert", example: "/var/lib/weft/node.cert",
+			help: "file with this node's certificate, which `weft ca sign` makes; node.cert in stateDir unless set",
+			bind: func(c *Config) pflag.Value { return bind(&c.NodeCert, "file", parsePath, same) },
 		},
 		{
 			name: "tun", def: "weft0",
@@ -149,6 +179,13 @@ func definitions(hostname string) []definition {
 			},
 		},
 		{
+			name: "forgetAfter", def: "168h",
+			help: "how long a dead node keeps its blocks, of the time in which most nodes are seen; then the cluster forgets it and they are free; never keeps them until `weft forget`",
+			bind: func(c *Config) pflag.Value {
+				return bind(&c.ForgetAfter, "duration", parseForgetAfter, formatForgetAfter)
+			},
+		},
+		{
 			name: "logLevel", def: "info",
 			help: "least important message to log: debug, info, warn or error",
 			bind: func(c *Config) pflag.Value { return bind(&c.LogLevel, "level", parseLevel, formatLevel) },
@@ -164,7 +201,7 @@ func definitions(hostname string) []definition {
 			bind: func(c *Config) pflag.Value { return bind(&c.Socket, "file", parseSocket, same) },
 		},
 		{
-			name: "stateDir", def: "/var/lib/weft",
+			name: "stateDir", def: DefaultStateDir,
 			help: "folder for what must outlive a restart: this node's identity and the peers it knew",
 			bind: func(c *Config) pflag.Value { return bind(&c.StateDir, "folder", parsePath, same) },
 		},

@@ -20,22 +20,21 @@ const maxFile = 1 << 20
 // maxProblems bounds what is reported of a file that is the configuration of something else.
 const maxProblems = 30
 
-// loadFile applies the file, and reports whether there is one. An absent file is an error only where the user
-// named it.
-func (l *Loader) loadFile(g *gathering) (found bool, err error) {
+// loadFile applies the file, if there is one. An absent file is an error only where the user named it.
+func (l *Loader) loadFile(g *gathering) error {
 	text, err := readFile(l.path)
 	switch named := l.config != nil && l.config.Changed; {
 	case errors.Is(err, fs.ErrNotExist) && !named:
-		return false, nil
+		return nil
 	case errors.Is(err, fs.ErrNotExist):
-		return false, fmt.Errorf("read configuration %s: no such file; `weftd config default` prints one to start from", l.path)
+		return fmt.Errorf("read configuration %s: no such file; `weftd config default` prints one to start from", l.path)
 	case errors.Is(err, fs.ErrPermission):
-		return false, fmt.Errorf("read configuration %s: permission denied; run weftd as root", l.path)
+		return fmt.Errorf("read configuration %s: permission denied; run weftd as root", l.path)
 	case err != nil:
-		return false, fmt.Errorf("read configuration: %w", err)
+		return fmt.Errorf("read configuration: %w", err)
 	}
 	g.yaml(l.path, text)
-	return true, nil
+	return nil
 }
 
 func readFile(path string) ([]byte, error) {

@@ -16,7 +16,9 @@ func TestEveryKey(t *testing.T) {
 	want := &Config{
 		NodeName:    "rack 1, node 2",
 		PodNetworks: []netip.Prefix{netip.MustParsePrefix("172.16.0.0/12"), netip.MustParsePrefix("fd00:10:244::/48")},
-		PodCIDRs:    []netip.Prefix{netip.MustParsePrefix("fd00:10:244:7::/64"), netip.MustParsePrefix("172.16.7.0/26"), netip.MustParsePrefix("172.16.9.0/24")},
+		AutoCIDR:    true,
+		BlockSize4:  26,
+		BlockSize6:  80,
 		Underlay:    Underlay{Addr: netip.MustParseAddr("2001:db8::1")},
 		Mode:        "vxlan",
 		Tunnel:      "vxlan",
@@ -31,18 +33,24 @@ func TestEveryKey(t *testing.T) {
 			{Name: "flannel", Address: netip.MustParseAddr("192.0.2.10"), Mode: "udp", Port: 4000, PodCIDRs: []netip.Prefix{netip.MustParsePrefix("172.16.11.0/24")}},
 			{Name: "router", Address: netip.MustParseAddr("192.0.2.11"), Mode: "direct", PodCIDRs: []netip.Prefix{netip.MustParsePrefix("172.16.12.0/24")}},
 		},
+		StaticPeersFile: "/p",
+
 		Firewall:      "manage",
 		ClampMSS:      true,
 		GossipAddr:    netip.MustParseAddr("fd01::9"),
 		GossipPort:    4001,
 		Join:          []HostPort{{"seed.example.net", 0}, {"192.0.2.2", 7000}, {"2001:db8::1", 7000}},
+		Bootstrap:     true,
 		GossipKeyFile: "/k",
+		ClusterCA:     "/ca",
+		NodeCert:      "/c",
 		Tun:           "pods",
 		MTU:           1400,
 		Offload:       "on",
 		OffloadExcept: offload.Of(offload.USO, offload.RCO),
 		Workers:       3,
 		DeadGrace:     90 * time.Second,
+		ForgetAfter:   90 * time.Minute,
 		LogLevel:      slog.LevelDebug,
 		LogFormat:     "json",
 		Socket:        "/s",
@@ -50,12 +58,13 @@ func TestEveryKey(t *testing.T) {
 	}
 	texts := map[string]string{
 		"nodeName": "rack 1, node 2", "podNetwork": "172.16.0.0/12,fd00:10:244::/48",
-		"podCIDR": "fd00:10:244:7::/64,172.16.7.0/26,172.16.9.0/24",
-		"mode":    "vxlan", "tunnel": "vxlan", "vxlanPort": "4002", "vni": "16777215", "masquerade": "false", "firewall": "manage", "clampMSS": "true",
+		"podCIDR": "auto", "blockSize4": "26", "blockSize6": "80", "bootstrap": "true", "clusterCA": "/ca", "nodeCert": "/c", "forgetAfter": "1h30m",
+		"mode": "vxlan", "tunnel": "vxlan", "vxlanPort": "4002", "vni": "16777215", "masquerade": "false", "firewall": "manage", "clampMSS": "true",
 		"staticPeers": "name=linux1 address=192.0.2.8 podCIDR=172.16.8.0/26,fd00:10:244:8::/64 vtepMAC=02:00:00:00:00:08," +
 			"name=linux2 address=2001:db8::9 podCIDR=172.16.10.0/24 vtepMAC=0A-00-00-00-00-09 vni=0 port=1 mtu=1450," +
 			"name=flannel address=192.0.2.10 podCIDR=172.16.11.0/24 mode=udp,name=router address=192.0.2.11 podCIDR=172.16.12.0/24 mode=direct",
-		"underlay": "2001:db8::1", "dataPort": "4000", "gossipAddr": "fd01::9", "gossipPort": "4001",
+		"staticPeersFile": "/p",
+		"underlay":        "2001:db8::1", "dataPort": "4000", "gossipAddr": "fd01::9", "gossipPort": "4001",
 		"join": "seed.example.net,192.0.2.2:7000,[2001:db8::1]:7000", "gossipKeyFile": "/k", "insecure": "false",
 		"tun": "pods", "mtu": "1400", "offload": "on", "offloadExcept": "uso,rco", "workers": "3", "deadGrace": "1m30s", "logLevel": "debug", "logFormat": "json",
 		"socket": "/s", "stateDir": "/d",
@@ -97,6 +106,7 @@ func TestDefinitionsCoverConfig(t *testing.T) {
 			fields++
 		}
 	}
+	fields-- // AutoCIDR goes by PodCIDRs
 	if defs := definitions(""); len(defs) != fields {
 		t.Errorf("%d definitions for %d fields", len(defs), fields)
 	}
@@ -126,14 +136,16 @@ func TestDefinitionsCoverConfig(t *testing.T) {
 // TestOneValueForList has the three ways of writing a list in a file mean the same.
 func TestOneValueForList(t *testing.T) {
 	for text, want := range map[string]string{
-		"10.244.1.0/24":                                    "10.244.1.0/24",
-		"[10.244.1.0/24]":                                  "10.244.1.0/24",
-		"10.244.1.0/24, fd00:10:244:1::/64":                "10.244.1.0/24,fd00:10:244:1::/64",
-		"[fd00:10:244:1::/64, 10.244.1.0/24]":              "fd00:10:244:1::/64,10.244.1.0/24",
+		"auto":                                "auto",
+		"[auto]":                              "auto",
+		"10.244.1.0/24":                       "10.244.1.0/24",
+		"[10.244.1.0/24]":                     "10.244.1.0/24",
+		"10.244.1.0/24, fd00:10:244:1::/64":   "10.244.1.0/24,fd00:10:244:1::/64",
+		"[fd00:10:244:1::/64, 10.244.1.0/24]": "fd00:10:244:1::/64,10.244.1.0/24",
 		"\n- 10.244.1.0/24\n- 10.244.3.0/24,10.244.2.0/24": "10.244.1.0/24,10.244.3.0/24,10.244.2.0/24",
 	} {
 		cfg, problems := load(t, source{yaml: "podNetwork: [10.244.0.0/16, fd00:10:244::/48]\npodCIDR: " + text + "\n"})
-		if problems != "" || formatPrefixes(cfg.PodCIDRs) != want {
+		if problems != "" || formatPodCIDRs(cfg.PodCIDRs) != want || cfg.AutoCIDR != (want == autoCIDR) {
 			t.Errorf("%s: got %v (%s), want %s", text, cfg, problems, want)
 		}
 	}
@@ -158,6 +170,39 @@ func TestTunnelFollowsMode(t *testing.T) {
 	} {
 		cfg, problems := load(t, source{yaml: ok + text})
 		if problems != "" || cfg.Tunnel != want {
+			t.Errorf("%q: got %v (%s), want %s", text, cfg, problems, want)
+		}
+	}
+}
+
+// TestLastPodCIDRWins has a later source turn taken blocks into chosen ones, and back.
+func TestLastPodCIDRWins(t *testing.T) {
+	for _, test := range []struct {
+		source
+		want string
+	}{
+		{source{yaml: ok, env: []string{"WEFT_POD_CIDR=auto"}}, "auto"},
+		{source{yaml: "podCIDR: auto\n", env: []string{"WEFT_POD_CIDR=10.244.2.0/24"}}, "10.244.2.0/24"},
+		{source{yaml: ok, env: []string{"WEFT_POD_CIDR=auto"}, args: []string{"--pod-cidr=10.244.3.0/24"}}, "10.244.3.0/24"},
+	} {
+		cfg, problems := load(t, test.source)
+		if problems != "" || formatPodCIDRs(cfg.PodCIDRs) != test.want || cfg.AutoCIDR != (test.want == autoCIDR) {
+			t.Errorf("%+v: got %v (%s), want %s", test.source, cfg, problems, test.want)
+		}
+	}
+}
+
+// TestNodeCertFollowsStateDir has the certificate be where the node's key is, where there is an authority.
+func TestNodeCertFollowsStateDir(t *testing.T) {
+	for text, want := range map[string]string{
+		"":                                    "",
+		"stateDir: /s\n":                      "",
+		"clusterCA: /ca\n":                    "/var/lib/weft/node.cert",
+		"clusterCA: /ca\nstateDir: /s\n":      "/s/node.cert",
+		"clusterCA: /ca\nnodeCert: /c/mine\n": "/c/mine",
+	} {
+		cfg, problems := load(t, source{yaml: text})
+		if problems != "" || cfg.NodeCert != want {
 			t.Errorf("%q: got %v (%s), want %s", text, cfg, problems, want)
 		}
 	}

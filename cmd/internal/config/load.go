@@ -53,8 +53,7 @@ func (l *Loader) Load(environ []string) (*Config, error) {
 			g.set(d, origin{}, d.def)
 		}
 	}
-	found, err := l.loadFile(g)
-	if err != nil {
+	if err := l.loadFile(g); err != nil {
 		return nil, err
 	}
 	g.environment(environ)
@@ -63,11 +62,7 @@ func (l *Loader) Load(environ []string) (*Config, error) {
 			g.set(d, origin{flag: d.flag()}, l.flags[i].text)
 		}
 	}
-	if !found {
-		g.validate("no such file: `weftd config default` prints one to start from", l.path)
-	} else {
-		g.validate("", l.path)
-	}
+	g.validate()
 	if len(g.problems) > 0 {
 		return nil, errors.Join(g.problems...)
 	}
@@ -101,7 +96,7 @@ type gathering struct {
 	cfg      *Config
 	problems []error
 	bad      map[string]bool // keys with a problem, which later checks leave alone
-	broken   bool            // the file could not be taken apart, so that nothing is known to be missing
+	broken   bool            // the file could not be taken apart, so that little is known of what belongs together
 }
 
 // set applies one value. It is parsed even where a later source overrides it: a wrong value is never right.

@@ -63,7 +63,9 @@ func defaults() *Config {
 	return &Config{
 		NodeName:      "node1",
 		PodNetworks:   []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16")},
-		PodCIDRs:      []netip.Prefix{netip.MustParsePrefix("10.244.1.0/24")},
+		AutoCIDR:      true,
+		BlockSize4:    24,
+		BlockSize6:    64,
 		Mode:          "auto",
 		Tunnel:        "udp",
 		DataPort:      8285,
@@ -76,6 +78,7 @@ func defaults() *Config {
 		Tun:           "weft0",
 		Offload:       "auto",
 		DeadGrace:     5 * time.Second,
+		ForgetAfter:   7 * 24 * time.Hour,
 		LogLevel:      slog.LevelInfo,
 		LogFormat:     "text",
 		Socket:        "/run/weft/weft.sock",
@@ -84,7 +87,7 @@ func defaults() *Config {
 }
 
 func TestDefaults(t *testing.T) {
-	cfg, problems := load(t, source{yaml: "podCIDR: 10.244.1.0/24\n"})
+	cfg, problems := load(t, source{})
 	if problems != "" {
 		t.Fatal(problems)
 	}
@@ -187,7 +190,7 @@ func TestFlagError(t *testing.T) {
 
 func TestAbsentFile(t *testing.T) {
 	absent := filepath.Join(t.TempDir(), "absent.yaml")
-	_, err := loadFrom(t, "node1", nil, []string{"--config", absent, "--pod-cidr", "10.244.1.0/24"})
+	_, err := loadFrom(t, "node1", nil, []string{"--config", absent})
 	want := "read configuration " + absent + ": no such file; `weftd config default` prints one to start from"
 	if err == nil || err.Error() != want {
 		t.Errorf("named explicitly: got %v, want %s", err, want)
@@ -195,15 +198,9 @@ func TestAbsentFile(t *testing.T) {
 
 	l := NewLoader("node1")
 	l.path = absent
-	cfg, err := l.Load([]string{"WEFT_POD_CIDR=10.244.1.0/24"})
+	cfg, err := l.Load(nil)
 	if err != nil || cmp.Diff(defaults(), cfg, compare) != "" {
 		t.Errorf("default path: %+v, %v", cfg, err)
-	}
-	_, err = l.Load(nil)
-	want = "podCIDR is not set: give this node its own block of 10.244.0.0/16, for instance `podCIDR: 10.244.1.0/24` in " + absent +
-		" (no such file: `weftd config default` prints one to start from), or --pod-cidr, or WEFT_POD_CIDR"
-	if err == nil || err.Error() != want {
-		t.Errorf("default path, nothing set: got %v, want %s", err, want)
 	}
 }
 
@@ -225,7 +222,7 @@ func TestFileThatCannotBeRead(t *testing.T) {
 
 func TestDefaultFile(t *testing.T) {
 	text := string(DefaultFile())
-	cfg, problems := load(t, source{yaml: text, args: []string{"--pod-cidr", "10.244.1.0/24"}})
+	cfg, problems := load(t, source{yaml: text})
 	if problems != "" {
 		t.Fatal(problems)
 	}
@@ -251,6 +248,8 @@ func TestDefaultFile(t *testing.T) {
 	want.GossipAddr = netip.MustParseAddr("192.0.2.1")
 	want.StaticPeers = []StaticPeer{{Name: "linux1", Address: netip.MustParseAddr("192.0.2.9"), Mode: "direct",
 		PodCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.9.0/24")}}}
+	want.StaticPeersFile = "/etc/weft/peers.yaml"
+	want.ClusterCA, want.NodeCert = "/etc/weft/ca.pub", "/var/lib/weft/node.cert"
 	want.OffloadExcept = offload.Of(offload.USO, offload.RCO)
 	want.Join = []HostPort{{"node1.example.net", 0}, {"192.0.2.2", 7946}}
 	if diff := cmp.Diff(want, cfg, compare); diff != "" {

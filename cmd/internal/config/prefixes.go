@@ -4,11 +4,16 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
+	"strconv"
 	"strings"
 )
 
 // maxPrefixes is how many blocks a node's record holds (package membership).
 const maxPrefixes = 16
+
+// ParseCIDRs reads blocks of pods with commas between, at least one, by the rules of podCIDR.
+func ParseCIDRs(s string) ([]netip.Prefix, error) { return parsePrefixes(s) }
 
 // parsePrefixes reads one prefix or several, with commas between.
 func parsePrefixes(s string) ([]netip.Prefix, error) {
@@ -33,6 +38,32 @@ func parsePrefixes(s string) ([]netip.Prefix, error) {
 	return prefixes, nil
 }
 
+// autoCIDR is the value of podCIDR by which a node takes blocks by itself.
+const autoCIDR = "auto"
+
+// parsePodCIDRs reads a node's blocks, or auto, which is nil.
+func parsePodCIDRs(s string) ([]netip.Prefix, error) {
+	isAuto := func(item string) bool { return strings.TrimSpace(item) == autoCIDR }
+	switch {
+	case strings.TrimSpace(s) == "":
+		return nil, errors.New("is empty; write auto, or for instance 10.244.1.0/24")
+	case isAuto(s):
+		return nil, nil
+	case slices.ContainsFunc(strings.Split(s, ","), isAuto):
+		return nil, fmt.Errorf("%q has auto beside something else; write auto alone, or only blocks", s)
+	case !strings.ContainsAny(s, ".:/"):
+		return nil, fmt.Errorf("%q is neither auto nor a prefix; write auto, or for instance 10.244.1.0/24", s)
+	}
+	return parsePrefixes(s)
+}
+
+func formatPodCIDRs(prefixes []netip.Prefix) string {
+	if len(prefixes) == 0 {
+		return autoCIDR
+	}
+	return formatPrefixes(prefixes)
+}
+
 func formatPrefixes(prefixes []netip.Prefix) string { return joined(prefixes, ",") }
 
 func joined[T fmt.Stringer](items []T, separator string) string {
@@ -51,6 +82,23 @@ const (
 	maxPodBits4 = 30
 	maxPodBits6 = 120
 )
+
+// The longest prefixes of blocks that are taken.
+const (
+	maxBlockSize4 = maxPodBits4
+	maxBlockSize6 = 126
+)
+
+func parseBlockSize4(s string) (int, error) { return parseBlockSize(s, maxBlockSize4) }
+func parseBlockSize6(s string) (int, error) { return parseBlockSize(s, maxBlockSize6) }
+
+func parseBlockSize(s string, longest int) (int, error) {
+	n, err := strconv.Atoi(s)
+	if err != nil || n <= minPodBits || n > longest {
+		return 0, fmt.Errorf("%q is not the length of a block's prefix; give a number of bits from %d to %d", s, minPodBits+1, longest)
+	}
+	return n, nil
+}
 
 func parsePodPrefix(s string) (netip.Prefix, error) {
 	p, err := netip.ParsePrefix(s)

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// ok is what every configuration needs.
+// ok is a configuration of one line.
 const ok = "podCIDR: 10.244.1.0/24\n"
 
 func TestProblems(t *testing.T) {
@@ -31,7 +31,7 @@ func TestProblems(t *testing.T) {
 			`FILE:4: join: "b:0": "0" is not a port; give a number from 1 to 65535`,
 			`FILE:5: join: "c:x": "x" is not a port; give a number from 1 to 65535`,
 		}},
-		{"no value", source{yaml: "podCIDR:\n"}, []string{"FILE:1: podCIDR: is empty; write for instance 10.244.1.0/24 or fd00:10:244:1::/64"}},
+		{"no value", source{yaml: "podCIDR:\n"}, []string{"FILE:1: podCIDR: is empty; write auto, or for instance 10.244.1.0/24"}},
 		{"no items", source{yaml: ok + "podNetwork: []\n"}, []string{"FILE:2: podNetwork: is empty; write for instance 10.244.1.0/24 or fd00:10:244:1::/64"}},
 		{"item of prefixes", source{yaml: "podCIDR:\n- 10.244.1.0/24\n- fd00::/64x\n"}, []string{
 			`FILE:3: podCIDR: "fd00::/64x" is not a prefix; write for instance 10.244.1.0/24 or fd00:10:244:1::/64`}},
@@ -116,13 +116,32 @@ func TestProblems(t *testing.T) {
 			"--static-peers: linux3: podCIDR 10.244.8.0/23 overlaps 10.244.9.0/24, of linux1",
 		}},
 		{"static peers beside other problems", source{yaml: "podCIDR: x\npodNetwork: y\nvni: z\nstaticPeers: " + linux1 + "\n"}, []string{
-			`FILE:1: podCIDR: "x" is not a prefix; write for instance 10.244.1.0/24 or fd00:10:244:1::/64`,
+			`FILE:1: podCIDR: "x" is neither auto nor a prefix; write auto, or for instance 10.244.1.0/24`,
 			`FILE:2: podNetwork: "y" is not a prefix; write for instance 10.244.1.0/24 or fd00:10:244:1::/64`,
 			`FILE:3: vni: "z" is not a VNI; give a number from 0 to 16777215`,
 		}},
 		{"key and insecure", source{yaml: ok + "gossipKeyFile: /etc/weft/gossip.key\n", args: []string{"--insecure"}}, []string{
 			"--insecure: is true, but FILE:2 sets gossipKeyFile; remove one of the two"}},
-		{"no pod CIDR", source{yaml: "# nothing\n"}, []string{notSet}},
+		{"auto beside a block", source{yaml: "podCIDR: [auto, 10.244.1.0/24]\n"}, []string{
+			`FILE:1: podCIDR: "auto,10.244.1.0/24" has auto beside something else; write auto alone, or only blocks`}},
+		{"auto twice", source{args: []string{"--pod-cidr=auto", "--pod-cidr=auto"}}, []string{
+			`--pod-cidr: "auto,auto" has auto beside something else; write auto alone, or only blocks`}},
+		{"block size of a chosen block", source{yaml: ok + "blockSize4: 24\n"}, []string{
+			"FILE:2: blockSize4: is for podCIDR auto, but podCIDR is 10.244.1.0/24 (FILE:1); remove one of the two"}},
+		{"block sizes of a chosen block", source{yaml: ok, env: []string{"WEFT_BLOCK_SIZE4=24"}, args: []string{"--block-size6=64"}}, []string{
+			"WEFT_BLOCK_SIZE4: is for podCIDR auto, but podCIDR is 10.244.1.0/24 (FILE:1); remove one of the two",
+			"--block-size6: is for podCIDR auto, but podCIDR is 10.244.1.0/24 (FILE:1); remove one of the two"}},
+		{"block as large as the network", source{yaml: "podNetwork: 10.244.1.0/24\n"}, []string{
+			"blockSize4 (default): a /24 leaves nothing of podNetwork 10.244.1.0/24 (FILE:1) for other nodes; give a number from 25 to 30, or take a larger network"}},
+		{"block larger than one network", source{yaml: "podNetwork: [10.244.0.0/16, 10.250.0.0/20, 'fd00::/72']\nblockSize4: 18\n"}, []string{
+			"FILE:2: blockSize4: a /18 leaves nothing of podNetwork 10.250.0.0/20 (FILE:1) for other nodes; give a number from 21 to 30, or take a larger network",
+			"blockSize6 (default): a /64 leaves nothing of podNetwork fd00::/72 (FILE:1) for other nodes; give a number from 73 to 126, or take a larger network"}},
+		{"network of one block", source{yaml: "podNetwork: 10.244.1.0/30\nblockSize4: 30\n"}, []string{
+			"FILE:2: blockSize4: podNetwork 10.244.1.0/30 (FILE:1) cannot be shared out: the smallest block is a /30; take a larger network"}},
+		{"certificate without authority", source{yaml: "nodeCert: /c\n"}, []string{
+			"FILE:1: nodeCert: is set, but clusterCA is not; name the public half of the authority that made the certificate, or remove nodeCert"}},
+		{"certificate beside a bad authority", source{yaml: "nodeCert: /c\nclusterCA:\n"}, []string{
+			"FILE:2: clusterCA: has no value; give one, or remove the line to take the default"}},
 		{"hostname", source{yaml: ok, hostname: strings.Repeat("x", 64)}, []string{
 			`nodeName (default): "` + strings.Repeat("x", 64) + `" has 64 bytes; a name has at most 63`}},
 
@@ -137,7 +156,6 @@ func TestProblems(t *testing.T) {
 			`WEFT_TUN: "a/b" cannot name an interface: no spaces, slashes, colons or unprintable characters`,
 			`--dead-grace: "5" has no unit; write 5s`,
 			`--log-format: "xml" is not a log format; give text or json`,
-			notSet,
 			"FILE:2: dataPort: 7946 is also gossipPort (default); each needs its own port",
 		}},
 	} {
@@ -151,8 +169,6 @@ func TestProblems(t *testing.T) {
 }
 
 const linux1 = "name=linux1 address=192.0.2.9 podCIDR=10.244.9.0/24 vtepMAC=02:00:00:00:00:09"
-
-const notSet = "podCIDR is not set: give this node its own block of 10.244.0.0/16, for instance `podCIDR: 10.244.1.0/24` in FILE, or --pod-cidr, or WEFT_POD_CIDR"
 
 func TestWrongFile(t *testing.T) {
 	_, got := load(t, source{yaml: ok + strings.Repeat("x: y\n", 1000)})
@@ -178,9 +194,12 @@ func TestNoProblem(t *testing.T) {
 		"empty list":           {yaml: ok + "join:\n# - a\n"},
 		"list of ports":        {yaml: ok + "join: [a:1, 192.0.2.1:2, '[fd00::1]:3']\n"},
 		"empty underlay":       {yaml: ok + "underlay: ''\n"},
-		"empty file":           {args: []string{"--pod-cidr=10.244.1.0/24"}},
-		"comments":             {yaml: "# weft\n", args: []string{"--pod-cidr=10.244.1.0/24"}},
-		"empty document":       {yaml: "---\n", args: []string{"--pod-cidr=10.244.1.0/24"}},
+		"empty file":           {},
+		"comments":             {yaml: "# weft\n"},
+		"empty document":       {yaml: "---\n"},
+		"block of half":        {yaml: "podNetwork: 10.244.1.0/29\nblockSize4: 30\n"},
+		"no block of a family": {yaml: "podNetwork: fd00:10:244::/48\n"},
+		"small chosen network": {yaml: "podNetwork: 10.244.1.0/24\npodCIDR: 10.244.1.0/26\n"},
 		"insecure and default": {yaml: ok + "insecure: true\n"},
 		"secure and key":       {yaml: ok + "insecure: false\ngossipKeyFile: /k\n"},
 		"other variables":      {yaml: ok, env: []string{"HOME=/", "weft_tun=/", "WEFTY=1", "=", ""}},
@@ -199,6 +218,7 @@ func FuzzYAML(f *testing.F) {
 	f.Add(DefaultFile())
 	f.Add([]byte(ok + "join: [a, 'b:1']\ninsecure: true\n"))
 	f.Add([]byte("podCIDR: [10.244.1.0/24, 'fd00::/64']\nstaticPeers: [" + linux1 + ", 'name=b podCIDR=10.0.0.0/8,fd00::/8']\n"))
+	f.Add([]byte("podCIDR: [auto]\nblockSize4: 25\nforgetAfter: never\nclusterCA: /ca\n"))
 	f.Add([]byte("a: &a [*a]\njoin: *a\n"))
 	f.Add([]byte("tun: !!binary aGk=\n\tx"))
 	f.Add([]byte("%YAML 1.2\n---\n<<: {podCIDR: 10.244.1.0/24}\n---\n"))
@@ -231,6 +251,8 @@ func FuzzYAML(f *testing.F) {
 // shown as a text that means the same, also behind another item.
 func FuzzLists(f *testing.F) {
 	f.Add("10.244.1.0/24,fd00:10:244:1::/64")
+	f.Add(" auto")
+	f.Add("auto,10.244.1.0/24")
 	f.Add(linux1 + " mode=vxlan vni=0 port=1 mtu=1450, name=b address=::1 podCIDR=10.244.8.0/24,\tfd00::/64 mode=udp")
 	f.Add("name=a,b=c address=1.2.3.4 podCIDR=10.0.0.0/8, mode=direct")
 	f.Fuzz(func(t *testing.T, text string) {

@@ -21,6 +21,7 @@ type StaticPeer struct {
 	VNI      uint32         // 24 bits; 0 except with ModeVXLAN
 	Port     uint16         // UDP; 0 with ModeDirect
 	MTU      int            // bytes of the largest inner packet it takes; 0: this node's
+	Source   string         // "/etc/weft/peers.yaml:3"; "" for the key staticPeers
 }
 
 // vniUnset stands for this node's own VNI until the whole configuration is known. It does not fit in 24 bits.
@@ -178,16 +179,8 @@ func (c *Config) checkStaticPeer(p *StaticPeer, others []StaticPeer, networks bo
 	if err := checkApart(p.PodCIDRs, c.PodCIDRs); err != nil {
 		return fmt.Errorf("podCIDR %w, of this node (%s)", err, c.Source("podCIDR"))
 	}
-	for _, o := range others {
-		if p.Name == o.Name {
-			return errors.New("two peers have this name; give each its own")
-		}
-		if p.Address == o.Address {
-			return fmt.Errorf("address %s is also that of %s; each needs its own", p.Address, o.Name)
-		}
-		if err := checkApart(p.PodCIDRs, o.PodCIDRs); err != nil {
-			return fmt.Errorf("podCIDR %w, of %s", err, o.Name)
-		}
+	if err := p.checkUnlike(others); err != nil {
+		return err
 	}
 	if !networks {
 		return nil
@@ -198,6 +191,23 @@ func (c *Config) checkStaticPeer(p *StaticPeer, others []StaticPeer, networks bo
 	for _, block := range p.PodCIDRs {
 		if err := c.checkBlock(block); err != nil {
 			return fmt.Errorf("podCIDR %w", err)
+		}
+	}
+	return nil
+}
+
+// checkUnlike says what p has in common with one of others.
+func (p *StaticPeer) checkUnlike(others []StaticPeer) error {
+	for i := range others {
+		o := &others[i]
+		if p.Name == o.Name {
+			return errors.New("two peers have this name; give each its own")
+		}
+		if p.Address == o.Address {
+			return fmt.Errorf("address %s is also that of %s; each needs its own", p.Address, o.Name)
+		}
+		if err := checkApart(p.PodCIDRs, o.PodCIDRs); err != nil {
+			return fmt.Errorf("podCIDR %w, of %s", err, o.Name)
 		}
 	}
 	return nil

@@ -3,38 +3,35 @@ package config
 import (
 	"fmt"
 	"net/netip"
+	"path/filepath"
 )
 
+// defaultNodeCert is the name of this node's certificate in the state directory.
+const defaultNodeCert = "node.cert"
+
 // validate checks what the values must satisfy together, and completes those that follow others. Keys that have a
-// problem already are left alone. path is the configuration file to name in advice; absent says what to do about it
-// where it does not exist.
-func (g *gathering) validate(absent, path string) {
+// problem already are left alone.
+func (g *gathering) validate() {
 	if g.broken {
 		return
 	}
-	g.validatePods(absent, path)
+	g.validatePods()
+	g.validateBlockSizes()
 	g.validateUnderlay()
 	g.validateTunnel()
 	g.validatePorts()
 	g.validateStaticPeers()
 	g.validateGossip()
+	g.validateAuthority()
 	g.validateOffload()
 }
 
-func (g *gathering) validatePods(absent, path string) {
+func (g *gathering) validatePods() {
 	c := g.cfg
 	if g.bad["podCIDR"] {
 		return
 	}
-	if len(c.PodCIDRs) == 0 {
-		if absent != "" {
-			path = fmt.Sprintf("%s (%s)", path, absent)
-		}
-		g.problems = append(g.problems, fmt.Errorf(
-			"podCIDR is not set: give this node its own block of %s, for instance `podCIDR: 10.244.1.0/24` in %s, or --pod-cidr, or WEFT_POD_CIDR",
-			joined(c.PodNetworks, " or "), path))
-		return
-	}
+	c.AutoCIDR = len(c.PodCIDRs) == 0
 	if g.bad["podNetwork"] {
 		return
 	}
@@ -43,6 +40,46 @@ func (g *gathering) validatePods(absent, path string) {
 			g.problem("podCIDR", c.origins["podCIDR"], "%w", err)
 		}
 	}
+}
+
+// validateBlockSizes has every part of the pod network hold more blocks than one, where blocks are taken.
+func (g *gathering) validateBlockSizes() {
+	c := g.cfg
+	if g.bad["podCIDR"] {
+		return
+	}
+	for _, of := range []struct {
+		key           string
+		v4            bool
+		size, longest int
+	}{{"blockSize4", true, c.BlockSize4, maxBlockSize4}, {"blockSize6", false, c.BlockSize6, maxBlockSize6}} {
+		from := c.origins[of.key]
+		switch {
+		case g.bad[of.key]:
+			continue
+		case !c.AutoCIDR && !from.isDefault():
+			g.problem(of.key, from, "is for podCIDR auto, but podCIDR is %s (%s); remove one of the two", joined(c.PodCIDRs, ", "), c.Source("podCIDR"))
+		case c.AutoCIDR && !g.bad["podNetwork"]:
+			if err := c.checkBlockSize(of.v4, of.size, of.longest); err != nil {
+				g.problem(of.key, from, "%w", err)
+			}
+		}
+	}
+}
+
+// checkBlockSize names the part of the pod network that blocks of one family and of size bits are too large for.
+func (c *Config) checkBlockSize(v4 bool, size, longest int) error {
+	for _, n := range c.PodNetworks {
+		switch {
+		case n.Addr().Is4() != v4 || n.Bits() < size:
+			continue
+		case n.Bits() == longest:
+			return fmt.Errorf("podNetwork %s (%s) cannot be shared out: the smallest block is a /%d; take a larger network", n, c.Source("podNetwork"), longest)
+		}
+		return fmt.Errorf("a /%d leaves nothing of podNetwork %s (%s) for other nodes; give a number from %d to %d, or take a larger network",
+			size, n, c.Source("podNetwork"), n.Bits()+1, longest)
+	}
+	return nil
 }
 
 // checkBlock says why block cannot be a node's: it must be inside one of the pod networks, and leave some of that.
@@ -124,6 +161,18 @@ func (g *gathering) validateGossip() {
 	if c.Insecure && !g.bad["insecure"] && !c.origins["gossipKeyFile"].isDefault() {
 		g.problem("insecure", c.origins["insecure"], "is true, but %s sets gossipKeyFile; remove one of the two",
 			c.Source("gossipKeyFile"))
+	}
+}
+
+// validateAuthority completes where this node's certificate is.
+func (g *gathering) validateAuthority() {
+	c := g.cfg
+	switch from := c.origins["nodeCert"]; {
+	case g.bad["clusterCA"] || g.bad["nodeCert"]:
+	case c.ClusterCA == "" && !from.isDefault():
+		g.problem("nodeCert", from, "is set, but clusterCA is not; name the public half of the authority that made the certificate, or remove nodeCert")
+	case c.ClusterCA != "" && from.isDefault():
+		c.NodeCert = filepath.Join(c.StateDir, defaultNodeCert)
 	}
 }
 

@@ -208,6 +208,41 @@ func parseGrace(s string) (time.Duration, error) {
 	return d, nil
 }
 
+// never is the value of forgetAfter by which no node is forgotten.
+const never = "never"
+
+// minForget is far above the time that a reboot takes, or a repair.
+const minForget = time.Hour
+
+func parseForgetAfter(s string) (time.Duration, error) {
+	if s == never {
+		return 0, nil
+	}
+	d, err := time.ParseDuration(s)
+	switch {
+	case err != nil:
+		return 0, fmt.Errorf("%q is not a duration; write for instance 168h, or never", s)
+	case d != 0 && d < minForget:
+		return 0, fmt.Errorf("%s is too short: a node that is being repaired would lose its block; give at least %s, or never", s, formatForgetAfter(minForget))
+	}
+	return d, nil
+}
+
+// formatForgetAfter leaves out the units that are zero at the end: 168h.
+func formatForgetAfter(d time.Duration) string {
+	if d == 0 {
+		return never
+	}
+	s := d.String()
+	if rest, ok := strings.CutSuffix(s, "m0s"); ok {
+		s = rest + "m"
+	}
+	if rest, ok := strings.CutSuffix(s, "h0m"); ok {
+		s = rest + "h"
+	}
+	return s
+}
+
 func parseLevel(s string) (slog.Level, error) {
 	for _, l := range []slog.Level{slog.LevelDebug, slog.LevelInfo, slog.LevelWarn, slog.LevelError} {
 		if s == formatLevel(l) {

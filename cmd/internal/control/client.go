@@ -22,7 +22,7 @@ const (
 	queryTimeout = 5 * time.Second
 	// doctorTimeout bounds a diagnosis, for which the daemon asks the kernel.
 	doctorTimeout = 20 * time.Second
-	// leaveTimeout bounds a departure, for which the daemon has to reach its peers.
+	// leaveTimeout bounds a departure, one's own or another's, which the daemon has to tell its peers.
 	leaveTimeout = 30 * time.Second
 	// maxAnswer holds the routes of 100,000 peers.
 	maxAnswer = 64 << 20
@@ -88,6 +88,11 @@ func (c *Client) Doctor(ctx context.Context) (Diagnosis, error) {
 func (c *Client) Leave(ctx context.Context) error {
 	_, err := ask[struct{}](ctx, c, http.MethodPost, pathLeave, leaveTimeout)
 	return err
+}
+
+// Forget has the daemon tell the other nodes that one, given as for Ping, is gone for good.
+func (c *Client) Forget(ctx context.Context, node string) (Forgotten, error) {
+	return ask[Forgotten](ctx, c, http.MethodPost, pathForget+"?"+url.Values{"node": {node}}.Encode(), leaveTimeout)
 }
 
 // ask sends one request and decodes the answer.

@@ -20,6 +20,8 @@ func table[V any](m map[string]V) map[string]V {
 func (s Status) complete() Status {
 	s.PodNetworks = list(s.PodNetworks)
 	s.PodCIDRs = list(s.PodCIDRs)
+	s.Allocation = s.Allocation.complete()
+	s.Certificate.CIDRs = list(s.Certificate.CIDRs)
 	s.Tun.Addresses = list(s.Tun.Addresses)
 	s.Underlay.Addresses = list(s.Underlay.Addresses)
 	s.Warnings = list(s.Warnings)
@@ -27,6 +29,17 @@ func (s Status) complete() Status {
 	s.Offload.Off = table(s.Offload.Off)
 	s.Gossip.Rejected = table(s.Gossip.Rejected)
 	return s
+}
+
+func (a Allocation) complete() Allocation {
+	a.Tentative = list(a.Tentative)
+	lost := make([]LostBlock, len(a.Lost))
+	for i, b := range a.Lost {
+		b.Pods = list(b.Pods)
+		lost[i] = b
+	}
+	a.Lost = lost
+	return a
 }
 
 func (l PeerList) complete() PeerList {
@@ -49,4 +62,9 @@ func (d Drops) complete() Drops {
 
 func (d Diagnosis) complete() Diagnosis {
 	return Diagnosis{Findings: list(d.Findings), Checked: list(d.Checked)}
+}
+
+func (f Forgotten) complete() Forgotten {
+	f.PodCIDRs = list(f.PodCIDRs)
+	return f
 }

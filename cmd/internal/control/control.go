@@ -10,6 +10,11 @@
 //	GET  /v1/ping     Ping; ?node= a name, an ID, or the start of an ID
 //	GET  /v1/doctor   Diagnosis
 //	POST /v1/leave    {}
+//	POST /v1/forget   Forgotten; ?node= as above
+//	GET  /v1/keys     KeyList
+//	POST /v1/keys/rotate  KeyList
+//	POST /v1/keys/remove  KeyList; ?key= a fingerprint, &force=true
+//	GET  /v1/keys/export  GossipKey
 //
 // Answers are JSON. An error is {"error": "..."}: one line, meant for the user. Fields may be added; a client
 // ignores those it does not know.
@@ -31,6 +36,7 @@ const (
 	pathPing   = "/v1/ping"
 	pathDoctor = "/v1/doctor"
 	pathLeave  = "/v1/leave"
+	pathForget = "/v1/forget"
 )
 
 // States of the daemon.
@@ -67,7 +73,10 @@ type Status struct {
 	Reason      string         `json:"reason,omitempty"` // why the state is not "ready"
 	Started     time.Time      `json:"started"`
 	PodNetworks []netip.Prefix `json:"podNetworks"`
-	PodCIDRs    []netip.Prefix `json:"podCIDRs"`
+	PodCIDRs    []netip.Prefix `json:"podCIDRs"` // for pods of this node: as configured, or with Allocation.Auto those it holds and did not lose
+	Allocation  Allocation     `json:"allocation"`
+	Settled     bool           `json:"settled"` // has part in the cluster's history: it began it, or met a node that has
+	Certificate Certificate    `json:"certificate"`
 	Tun         Tun            `json:"tun"`
 	Underlay    Underlay       `json:"underlay"`
 	Mode        string         `json:"mode"`   // as configured: "auto", "direct", "udp" or "vxlan"
@@ -247,6 +256,12 @@ type Ping struct {
 	PathMTU  int            `json:"pathMTU"`
 	Lost     bool           `json:"lost"`
 	Reason   string         `json:"reason,omitempty"` // why it was lost, as far as can be told
+}
+
+// Forgotten is a node that is gone for good by this node's word.
+type Forgotten struct {
+	Node     Node           `json:"node"`
+	PodCIDRs []netip.Prefix `json:"podCIDRs"` // that it claimed, and that are free by this
 }
 
 // Levels of a finding.

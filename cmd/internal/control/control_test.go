@@ -32,6 +32,8 @@ type backend struct {
 	ping   func(ctx context.Context, id string) (Ping, error)
 	doctor func(context.Context) (Diagnosis, error)
 	leave  func(context.Context) error
+	forget func(ctx context.Context, id string) (Forgotten, error)
+	keys   func(what string, force bool) (KeyList, error)
 }
 
 func (b backend) Status() Status    { return b.status }
@@ -45,6 +47,9 @@ func (b backend) Doctor(ctx context.Context) (Diagnosis, error) {
 	return b.doctor(ctx)
 }
 func (b backend) Leave(ctx context.Context) error { return b.leave(ctx) }
+func (b backend) Forget(ctx context.Context, id string) (Forgotten, error) {
+	return b.forget(ctx, id)
+}
 
 func full() backend {
 	endpoint := netip.MustParseAddrPort("192.0.2.2:8285")
@@ -54,7 +59,11 @@ func full() backend {
 			Version: "v1", Node: Node{ID: "abc", Name: "node1"}, State: StateFenced, Reason: "conflict", Started: since,
 			PodNetworks: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("fd00:10:244::/48")},
 			PodCIDRs:    []netip.Prefix{netip.MustParsePrefix("10.244.1.0/24")},
-			Tun:         Tun{Name: "weft0", Addresses: []netip.Addr{netip.MustParseAddr("10.244.1.0")}, MTU: 1450},
+			Allocation: Allocation{Auto: true, BlockSize4: 24, BlockSize6: 64, Waiting: "w", Tentative: []netip.Prefix{netip.MustParsePrefix("10.244.9.0/24")},
+				Lost: []LostBlock{{Prefix: netip.MustParsePrefix("10.244.7.0/24"), Winner: Node{ID: "def", Name: "node2"},
+					Pods: []Pod{{Address: netip.MustParseAddr("10.244.7.5"), Device: "veth5"}}}}},
+			Settled: true, Certificate: Certificate{Required: true, CIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/20")}},
+			Tun: Tun{Name: "weft0", Addresses: []netip.Addr{netip.MustParseAddr("10.244.1.0")}, MTU: 1450},
 			Underlay: Underlay{Interface: "eth0", Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")},
 				MTU: 1500, Why: "default route"},
 			Mode: "auto", Tunnel: "udp", DataPort: 8285,
@@ -123,7 +132,7 @@ func TestRoundTrip(t *testing.T) {
 // TestJSON holds the names that programs rely on.
 func TestJSON(t *testing.T) {
 	for path, want := range map[string]string{
-		pathStatus: `{"version":"v1","node":{"id":"abc","name":"node1"},"state":"fenced","reason":"conflict","started":"2026-11-20T10:00:00Z","podNetworks":["10.244.0.0/16","fd00:10:244::/48"],"podCIDRs":["10.244.1.0/24"],"tun":{"name":"weft0","addresses":["10.244.1.0"],"mtu":1450},"underlay":{"interface":"eth0","addresses":["192.0.2.1","2001:db8::1"],"mtu":1500,"why":"default route"},"mode":"auto","tunnel":"udp","dataPort":8285,"vxlan":{"port":4789,"vni":1,"vtepMAC":"02:00:00:00:00:01","closed":"port in use"},"masquerade":true,"firewall":"check","offload":{"workers":1,"on":["tso"],"off":{"rco":"excepted"}},"gossip":{"address":"192.0.2.1:7946","encrypted":true,"members":2,"keyMismatches":3,"rejected":{"overlap":1}},"peers":{"known":2,"up":1},"warnings":["w"]}`,
+		pathStatus: `{"version":"v1","node":{"id":"abc","name":"node1"},"state":"fenced","reason":"conflict","started":"2026-11-20T10:00:00Z","podNetworks":["10.244.0.0/16","fd00:10:244::/48"],"podCIDRs":["10.244.1.0/24"],"allocation":{"auto":true,"blockSize4":24,"blockSize6":64,"waiting":"w","tentative":["10.244.9.0/24"],"lost":[{"prefix":"10.244.7.0/24","winner":{"id":"def","name":"node2"},"pods":[{"address":"10.244.7.5","device":"veth5"}]}]},"settled":true,"certificate":{"required":true,"cidrs":["10.244.0.0/20"]},"tun":{"name":"weft0","addresses":["10.244.1.0"],"mtu":1450},"underlay":{"interface":"eth0","addresses":["192.0.2.1","2001:db8::1"],"mtu":1500,"why":"default route"},"mode":"auto","tunnel":"udp","dataPort":8285,"vxlan":{"port":4789,"vni":1,"vtepMAC":"02:00:00:00:00:01","closed":"port in use"},"masquerade":true,"firewall":"check","offload":{"workers":1,"on":["tso"],"off":{"rco":"excepted"}},"gossip":{"address":"192.0.2.1:7946","encrypted":true,"members":2,"keyMismatches":3,"rejected":{"overlap":1}},"peers":{"known":2,"up":1},"warnings":["w"]}`,
 		pathPeers:  `{"peers":[{"id":"def","name":"node2","static":false,"state":"down","reason":"r","since":"2026-11-20T10:00:00Z","endpoint":"192.0.2.2:8285","podCIDRs":["10.244.2.0/24"],"mode":"udp","why":"not on-link","mtu":1450,"pathMTU":1500,"pathProven":true,"dataPath":"fails","rttUs":212.5,"loss":0.25,"tx":{"packets":1,"bytes":1152921504606846976},"rx":{"packets":2,"bytes":3}}]}`,
 		pathRoutes: `{"routes":[{"prefix":"10.244.1.0/24","node":"node1","id":"abc","endpoint":"","mode":"","mtu":0,"local":true},{"prefix":"10.244.2.0/24","node":"node2","id":"def","endpoint":"192.0.2.2:8285","mode":"udp","mtu":1450,"local":false}]}`,
 		pathDrops:  `{"egress":{"received":10,"forwarded":8,"drops":{"no_route":2,"too_big":0}},"ingress":{"received":9223372036854775809,"forwarded":9223372036854775808,"drops":{"malformed":1}},"icmpSent":2,"kernel":{"socketOverflow":1,"tunTxDropped":2,"directSpoofed":3},"reasons":{"no_route":"no node owns the destination"}}`,
@@ -135,7 +144,7 @@ func TestJSON(t *testing.T) {
 }
 
 func TestJSONOfNothing(t *testing.T) {
-	h := Handler(backend{peers: PeerList{Peers: []Peer{{ID: "a"}}}, doctor: func(context.Context) (Diagnosis, error) { return Diagnosis{}, nil }})
+	h := Handler(backend{status: Status{Allocation: Allocation{Lost: make([]LostBlock, 1)}}, peers: PeerList{Peers: []Peer{{ID: "a"}}}, doctor: func(context.Context) (Diagnosis, error) { return Diagnosis{}, nil }})
 	for path, want := range map[string]string{
 		pathStatus: `"rejected":{}`,
 		pathPeers:  `"podCIDRs":[]`,
@@ -175,6 +184,8 @@ func TestRefusals(t *testing.T) {
 		{http.MethodGet, "/v1/ping?node=nod2", answer{400, "application/json", "", `{"error":"no other node is called \"nod2\"; did you mean node2?"}`}},
 		{http.MethodPost, "/v1/ping?node=node2", answer{405, "application/json", "GET", `{"error":"/v1/ping takes GET, not POST"}`}},
 		{http.MethodPost, pathStatus, answer{405, "application/json", "GET", `{"error":"/v1/status takes GET, not POST"}`}},
+		{http.MethodPost, "/v1/forget", answer{400, "application/json", "", `{"error":"no node is named; give the name of one, or its ID"}`}},
+		{http.MethodGet, "/v1/forget?node=node2", answer{405, "application/json", "POST", `{"error":"/v1/forget takes POST, not GET"}`}},
 		{http.MethodGet, pathLeave, answer{405, "application/json", "POST", `{"error":"/v1/leave takes POST, not GET"}`}},
 	} {
 		if got := get(t, h, test.method, test.path); got != test.want {
@@ -190,6 +201,45 @@ func TestLeave(t *testing.T) {
 		err := c.Leave(t.Context())
 		if want == nil && err != nil || want != nil && (err == nil || err.Error() != "weftd: "+want.Error()) || called != 1 {
 			t.Errorf("leave was called %d times; got %v, want %v", called, err, want)
+		}
+	}
+}
+
+func TestForget(t *testing.T) {
+	b := full()
+	want := Forgotten{Node: Node{ID: "def", Name: "node2"}, PodCIDRs: b.peers.Peers[0].PodCIDRs}
+	var fails error
+	asked := 0
+	b.forget = func(_ context.Context, id string) (Forgotten, error) {
+		asked++
+		if id != "def" {
+			t.Errorf("the backend is asked to forget %q", id)
+		}
+		return want, fails
+	}
+	c := serve(t, Handler(b))
+	if got, err := c.Forget(t.Context(), "node2"); err != nil || !cmp.Equal(got, want, cmpopts.EquateComparable(netip.Prefix{})) {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	fails = errors.New("is alive")
+	if _, err := c.Forget(t.Context(), "node2"); err == nil || err.Error() != "weftd: is alive" {
+		t.Errorf("got %v", err)
+	}
+	if got := get(t, Handler(backend{peers: b.peers, forget: func(context.Context, string) (Forgotten, error) { return Forgotten{}, nil }}),
+		http.MethodPost, "/v1/forget?node=node2"); got.body != `{"node":{"id":"","name":""},"podCIDRs":[]}` {
+		t.Errorf("got %+v", got)
+	}
+
+	// Who is there is not forgotten, whatever the backend thinks.
+	for state, want := range map[string]string{
+		PeerUp:   "weftd: node2 is up, and would only be back at once; run `weft leave` there, or stop its weftd and ask again",
+		PeerLeft: "weftd: node2 has left already, and none of its blocks is reserved",
+		"static": "weftd: node2 is a static peer, which no gossip knows of; remove it from the configuration",
+	} {
+		asked = 0
+		b.peers.Peers[0].State, b.peers.Peers[0].Static = state, state == "static"
+		if _, err := c.Forget(t.Context(), "node2"); err == nil || err.Error() != want || asked != 0 {
+			t.Errorf("%s: asked %d times, got %v, want %s", state, asked, err, want)
 		}
 	}
 }

@@ -35,3 +35,17 @@ func (l PeerList) Find(node string) (Peer, error) {
 	}
 	return Peer{}, fmt.Errorf("no other node is called %q; `weft peers` lists them all", node)
 }
+
+// Forgettable says why p cannot be forgotten, as far as its state tells; nil where it can. The error is one line
+// for the user.
+func (p Peer) Forgettable() error {
+	switch {
+	case p.Static:
+		return fmt.Errorf("%s is a static peer, which no gossip knows of; remove it from the configuration", p.Name)
+	case p.State == PeerUp:
+		return fmt.Errorf("%s is up, and would only be back at once; run `weft leave` there, or stop its weftd and ask again", p.Name)
+	case p.State == PeerLeft:
+		return fmt.Errorf("%s has left already, and none of its blocks is reserved", p.Name)
+	}
+	return nil
+}

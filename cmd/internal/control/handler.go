@@ -23,6 +23,16 @@ type Backend interface {
 	// Leave announces the departure of this node, and returns when that is done or ctx ends. The text of its
 	// error is shown to the user.
 	Leave(ctx context.Context) error
+	// Forget tells all nodes that the one with this ID, one of Peers, is gone for good, so that its blocks are free,
+	// and returns when that is told or ctx ends. The text of its error is shown to the user.
+	Forget(ctx context.Context, id string) (Forgotten, error)
+	// Keys are the gossip keys; an error says why there are none. RotateKey makes another, RemoveKey removes the
+	// one of that fingerprint, and ExportKey returns the one that new nodes need. The text of their errors is
+	// shown to the user.
+	Keys() (KeyList, error)
+	RotateKey() (KeyList, error)
+	RemoveKey(fingerprint string, force bool) (KeyList, error)
+	ExportKey() (GossipKey, error)
 }
 
 // failure is an answer other than 200.
@@ -53,7 +63,13 @@ func Handler(b Backend) http.Handler {
 			d, err := b.Doctor(r.Context())
 			return d.complete(), err
 		}},
-		pathLeave: {http.MethodPost, func(r *http.Request) (any, error) { return struct{}{}, b.Leave(r.Context()) }},
+		pathLeave:  {http.MethodPost, func(r *http.Request) (any, error) { return struct{}{}, b.Leave(r.Context()) }},
+		pathForget: {http.MethodPost, func(r *http.Request) (any, error) { return forget(r, b) }},
+
+		pathKeys:       {http.MethodGet, func(*http.Request) (any, error) { return keyList(b.Keys()) }},
+		pathKeysRotate: {http.MethodPost, func(*http.Request) (any, error) { return keyList(b.RotateKey()) }},
+		pathKeysRemove: {http.MethodPost, func(r *http.Request) (any, error) { return removeKey(r, b) }},
+		pathKeysExport: {http.MethodGet, func(*http.Request) (any, error) { return b.ExportKey() }},
 	} {
 		mux.Handle(path, e)
 	}
@@ -70,6 +86,19 @@ func ping(r *http.Request, b Backend) (any, error) {
 		return nil, requestError{err}
 	}
 	return b.Ping(r.Context(), peer.ID)
+}
+
+// forget finds the peer as ping does, and refuses one that is there.
+func forget(r *http.Request, b Backend) (any, error) {
+	peer, err := b.Peers().Find(r.URL.Query().Get("node"))
+	if err == nil {
+		err = peer.Forgettable()
+	}
+	if err != nil {
+		return nil, requestError{err}
+	}
+	f, err := b.Forget(r.Context(), peer.ID)
+	return f.complete(), err
 }
 
 func (e endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {

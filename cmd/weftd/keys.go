@@ -1,0 +1,287 @@
+package main
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/weft-net/weft/cmd/internal/control"
+	"github.com/weft-net/weft/dataplane/path"
+	"github.com/weft-net/weft/membership"
+	"github.com/weft-net/weft/membership/keyring"
+)
+
+// What the daemon lives on with.
+const (
+	troubleRing = "another node's gossip keys could not be kept, so that this node holds up their rotation"
+	troubleKeys = "the gossip keys are not what they should be"
+)
+
+const (
+	// mendInterval is the least time between two looks at who has not heard of the ring, and
+	// leaves a broadcast the time to arrive.
+	mendInterval = time.Second
+
+	// mendPerMember makes all nodes together send one that is behind 20 rings a second.
+	mendPerMember = 50 * time.Millisecond
+)
+
+// errInsecure is the answer to questions about keys where there are none.
+var errInsecure = errors.New("gossip has no key here (insecure: true): give every node a gossipKeyFile first")
+
+// keys are what encrypts the gossip and authenticates probes. Without a key in the
+// configuration ring is nil, and nothing is done.
+type keys struct {
+	ring *keyring.Keyring
+	// listed are the fingerprints for this node's record: of what gossip and prober read by.
+	listed atomic.Pointer[[]string]
+}
+
+// fingerprints are what this node reads by, the one it sends by first.
+func (k *keys) fingerprints() []string {
+	if l := k.listed.Load(); l != nil {
+		return *l
+	}
+	return nil
+}
+
+// openKeys opens the ring, and returns the key of it to begin with. key is that of the
+// configuration.
+func (d *daemon) openKeys(key []byte) ([]byte, error) {
+	if key == nil {
+		return nil, nil
+	}
+	ring, warnings, err := keyring.Open(d.config.StateDir, d.identity, key)
+	if err != nil {
+		return nil, fmt.Errorf("stateDir (%s): %w", d.config.Source("stateDir"), err)
+	}
+	for _, w := range warnings {
+		d.log.Warn(w)
+	}
+	d.warnings = append(d.warnings, warnings...)
+	d.keys.ring = ring
+	return ring.Keys()[0], nil
+}
+
+// installKeys has gossip and prober read by every key of the ring, and send by the chosen
+// one. Only after that this node's record lists them.
+func (d *daemon) installKeys() error {
+	if d.keys.ring == nil {
+		return nil
+	}
+	all := d.keys.ring.Keys()
+	if err := d.gossip.SetKeys(all); err != nil {
+		return err
+	}
+	d.prober.setKeys(all)
+	listed := keyring.Fingerprints(all)
+	d.keys.listed.Store(&listed)
+	return nil
+}
+
+// setKeys makes the first of keys the one that probes are sent by, and all those that they
+// are taken by. Any goroutine may call it.
+func (p *prober) setKeys(gossipKeys [][]byte) {
+	var derived [][32]byte
+	for _, key := range gossipKeys {
+		derived = append(derived, path.Key(key))
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.tracker.SetKeys(derived...)
+}
+
+// tendKeys takes part in rotations until ctx is done: it takes newer rings, passes them on,
+// and sends by the newest key that all others read.
+func (d *daemon) tendKeys(ctx context.Context) error {
+	ring := d.keys.ring
+	if ring == nil {
+		return nil
+	}
+	members, cancel := d.store.Subscribe()
+	defer cancel()
+	round := newAlarm()
+	defer round.Stop()
+	mend := time.NewTimer(mendInterval)
+	defer mend.Stop()
+	for free := time.Now(); ; { // free is when there may be another round
+		select {
+		case <-ctx.Done():
+			return nil
+		case message := <-d.gossip.Rings():
+			if err := ring.Merge(message); errors.Is(err, keyring.ErrBad) {
+				d.log.Debug("a ring of gossip keys was dropped", "reason", err)
+			} else {
+				d.trouble.say(d.log, troubleRing, err)
+			}
+		case <-ring.Changed():
+			r := ring.Ring()
+			d.log.Info("gossip keys changed", "keys", keyring.Fingerprints(r.Keys), "removed", r.Removed, "by", r.By.Short(), "version", r.Version)
+			d.gossip.SpreadRing(ring.Message())
+			round.within(0)
+		case <-members:
+			round.within(time.Until(free))
+		case <-round.C:
+			round.at = time.Time{}
+			d.trouble.say(d.log, troubleKeys, d.rekey())
+			free = time.Now().Add(pause)
+		case <-mend.C:
+			view := d.store.View(time.Now())
+			d.mendKeys(&view)
+			round.within(time.Until(free))
+			mend.Reset(mendInterval + rand.N(time.Duration(len(view.Members)+1)*mendPerMember))
+		}
+	}
+}
+
+// rekey brings gossip, prober and record to the ring, and to what the others read.
+func (d *daemon) rekey() error {
+	view := d.store.View(time.Now())
+	_, published := d.store.Own()
+	if published { // else there is no other that can be known of: their records come with Sync
+		var listed [][]string
+		for m := range gossiping(&view) {
+			listed = append(listed, m.Keys)
+		}
+		changed, err := d.keys.ring.Choose(listed)
+		if err != nil {
+			return err
+		}
+		if changed {
+			d.log.Info("gossip is sent by another key", "key", keyring.Fingerprint(d.keys.ring.Keys()[0]))
+		}
+	}
+	if err := d.installKeys(); err != nil {
+		return err
+	}
+	if d.joined.Load() && !view.Self.Left && !slices.Equal(view.Self.Keys, d.keys.fingerprints()) {
+		return d.store.Publish(d.description())
+	}
+	return nil
+}
+
+// gossiping yields the other members that gossip and have not left: those that must read what
+// this node sends, alive or not.
+func gossiping(view *membership.View) func(yield func(*membership.Member) bool) {
+	return func(yield func(*membership.Member) bool) {
+		for i := range view.Members {
+			if m := &view.Members[i]; m.State != membership.StateLeft && m.Gossip.IsValid() && !yield(m) {
+				return
+			}
+		}
+	}
+}
+
+// mendKeys sends the ring to one, at random, of the live members whose records show that they
+// have not heard of it. One that lists no key at all does not know rings.
+func (d *daemon) mendKeys(view *membership.View) {
+	ring := d.keys.ring.Ring()
+	if ring.Version == 0 {
+		return
+	}
+	prints := keyring.Fingerprints(ring.Keys)
+	var behind []membership.ID
+	for m := range gossiping(view) {
+		lacks := slices.ContainsFunc(prints, func(p string) bool { return !slices.Contains(m.Keys, p) })
+		reads := slices.ContainsFunc(ring.Removed, func(p string) bool { return slices.Contains(m.Keys, p) })
+		if m.Alive && len(m.Keys) > 0 && (lacks || reads) {
+			behind = append(behind, m.ID)
+		}
+	}
+	if len(behind) > 0 {
+		d.gossip.SendRing(behind[rand.IntN(len(behind))], d.keys.ring.Message())
+	}
+}
+
+// Keys are the gossip keys, and who reads by which.
+func (d *daemon) Keys() (control.KeyList, error) {
+	if d.keys.ring == nil {
+		return control.KeyList{}, errInsecure
+	}
+	view := d.store.View(time.Now())
+	self := control.KeyNode{Node: control.Node{ID: d.id.String(), Name: d.config.NodeName}, State: control.PeerUp, Keys: d.keys.fingerprints()}
+	l := control.KeyList{
+		Keys: keyring.Fingerprints(d.keys.ring.Ring().Keys), InUse: keyring.Fingerprint(d.keys.ring.Keys()[0]),
+		Nodes: []control.KeyNode{self},
+	}
+	for m := range gossiping(&view) {
+		l.Nodes = append(l.Nodes, control.KeyNode{Node: control.Node{ID: m.ID.String(), Name: m.Name}, State: string(m.State), Keys: m.Keys})
+	}
+	return l, nil
+}
+
+// RotateKey makes a gossip key, and has all nodes take it.
+func (d *daemon) RotateKey() (control.KeyList, error) {
+	switch {
+	case d.keys.ring == nil:
+		return control.KeyList{}, errInsecure
+	case !d.joined.Load():
+		return control.KeyList{}, errors.New("weftd is still looking for the other nodes: ask again in a few seconds")
+	}
+	if _, err := d.keys.ring.Rotate(); err != nil {
+		if errors.Is(err, keyring.ErrFull) {
+			err = fmt.Errorf("%w: `weft key list` shows them, `weft key remove` removes one", err)
+		}
+		return control.KeyList{}, err
+	}
+	return d.Keys()
+}
+
+// RemoveKey removes a gossip key, where nobody needs it or force is given.
+func (d *daemon) RemoveKey(fingerprint string, force bool) (control.KeyList, error) {
+	l, err := d.Keys()
+	if err != nil {
+		return l, err
+	}
+	switch newest := l.Keys[0]; {
+	case !slices.Contains(l.Keys, fingerprint):
+		return l, fmt.Errorf("there is no gossip key %s: the keys are %s", fingerprint, strings.Join(l.Keys, ", "))
+	case fingerprint == newest:
+		return l, fmt.Errorf("key %s is the newest, and stays: make another with `weft key rotate`, which it can give way to", fingerprint)
+	case !force:
+		if late := late(l, newest); late != "" {
+			return l, fmt.Errorf("key %s may still be needed: %s; wait for them, `weft forget` those that are gone for good, "+
+				"or use --force, which cuts them off until their gossipKeyFile is what `weft key export` prints", fingerprint, late)
+		}
+	}
+	if err := d.keys.ring.Remove(fingerprint); err != nil {
+		return l, err
+	}
+	return d.Keys()
+}
+
+// maxNamed bounds how many nodes an error names.
+const maxNamed = 5
+
+// late names who does not send by key yet, and why; "" where all do.
+func late(l control.KeyList, key string) string {
+	nodes := l.Without(func(n control.KeyNode) bool { return n.Sends(key) })
+	var texts []string
+	for i, n := range nodes {
+		if i == maxNamed {
+			texts = append(texts, fmt.Sprintf("and %d more", len(nodes)-maxNamed))
+			break
+		}
+		what := "has not confirmed " + key
+		if n.Reads(key) {
+			what = "does not send by " + key + " yet"
+		}
+		texts = append(texts, fmt.Sprintf("%s (%s) %s", n.Name, n.State, what))
+	}
+	return strings.Join(texts, ", ")
+}
+
+// ExportKey returns the newest key in use, for the gossipKeyFile of a new node.
+func (d *daemon) ExportKey() (control.GossipKey, error) {
+	if d.keys.ring == nil {
+		return control.GossipKey{}, errInsecure
+	}
+	key := d.keys.ring.Keys()[0]
+	return control.GossipKey{Key: base64.StdEncoding.EncodeToString(key), Fingerprint: keyring.Fingerprint(key)}, nil
+}
