@@ -60,6 +60,17 @@ func (m *member) podOf(block netip.Prefix, host byte) *topo.Pod {
 	return p
 }
 
+// reach waits until one pod reaches another, of a node that may have taken its block just now.
+func (c *cluster) reach(from, to *topo.Pod) {
+	c.t.Helper()
+	c.eventually(fmt.Sprintf("%s to reach %s", from, to), func(ctx context.Context) error {
+		if out, err := from.Run(ctx, "ping", "-c", "1", "-W", "1", to.Addr.String()); err != nil {
+			return errors.New(out)
+		}
+		return nil
+	})
+}
+
 // Nodes that are told of one other and a key have blocks of their own, and the same ones
 // after all of them were killed at once.
 func TestAutomaticBlocks(t *testing.T) {
@@ -81,9 +92,9 @@ func TestAutomaticBlocks(t *testing.T) {
 		}
 		pods[i] = c.members[i].podOf(b, 10)
 	}
-	ping(t, pods[2], pods[0])
+	c.reach(pods[2], pods[0])
 	t.Logf("its pod reached another %v after its start", time.Since(began).Round(time.Millisecond))
-	ping(t, pods[2], pods[1])
+	c.reach(pods[2], pods[1])
 
 	for _, m := range c.members {
 		if err := m.daemon.Kill(); err != nil {
@@ -98,7 +109,7 @@ func TestAutomaticBlocks(t *testing.T) {
 			t.Errorf("%s has %s after a restart of all, and had %s", m, again, blocks[i])
 		}
 	}
-	ping(t, pods[0], pods[2])
+	c.reach(pods[0], pods[2])
 
 	// A departure frees the block, and a newcomer finds one.
 	if err := c.members[2].client.Leave(t.Context()); err != nil {
@@ -206,7 +217,7 @@ func TestBlockLostToAnother(t *testing.T) {
 	if x := a.held(); x != block {
 		t.Errorf("the winner has %s", x)
 	}
-	ping(t, b.podOf(other, 11), a.podOf(block, 12))
+	c.reach(b.podOf(other, 11), a.podOf(block, 12))
 	if _, err := b.Run(t.Context(), "ip", "link", "del", "p10"); err != nil {
 		t.Fatal(err)
 	}

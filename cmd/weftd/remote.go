@@ -73,17 +73,18 @@ func (d *daemon) remotes(view membership.View) (all []remote, clashes error) {
 		}
 	}
 	held.sort()
+	var left []error
 	peers := d.staticPeers()
 	for i := range peers {
 		r := d.staticRemote(&peers[i])
 		if other, what := held.clash(&r); other != "" {
-			clashes = errors.Join(clashes, fmt.Errorf("static peer %s and node %s both have %s, and the node keeps it: correct %s",
+			left = append(left, fmt.Errorf("static peer %s and node %s both have %s, and the node keeps it: correct %s",
 				r.name, other, what, cmp.Or(peers[i].Source, "staticPeers ("+d.config.Source("staticPeers")+")")))
 			continue
 		}
 		all = append(all, r)
 	}
-	return all, clashes
+	return all, firstOf(errors.Join(left...))
 }
 
 // holdings say which node has an address or a block. No two nodes have a part of one block.
