@@ -80,6 +80,7 @@ func (s *Store) Lapsed(now time.Time, after time.Duration) []ID {
 		return nil
 	}
 	var lapsed []ID
+	missed := false
 	for id, m := range s.members {
 		l := s.alive[id]
 		if m.rec.Left || l.alive {
@@ -87,10 +88,13 @@ func (s *Store) Lapsed(now time.Time, after time.Duration) []ID {
 		}
 		l.gone += tick
 		s.alive[id] = l
+		missed = true
 		if first && l.gone > after {
 			lapsed = append(lapsed, id)
 		}
 	}
-	s.changes++ // to be saved, and no news to anybody
+	if missed {
+		s.changes++ // to be saved, and no news to anybody
+	}
 	return lapsed
 }

@@ -85,3 +85,29 @@ func TestLoadIdentityUnwritable(t *testing.T) {
 		t.Fatal("made a key below a file")
 	}
 }
+
+// FuzzIdentity checks that no text makes the parser panic, and that the key it takes is written as one that
+// signs for the same ID.
+func FuzzIdentity(f *testing.F) {
+	text, err := identity(1).MarshalPEM()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(text)
+	f.Add([]byte("-----BEGIN PRIVATE KEY-----\nAA==\n-----END PRIVATE KEY-----\n"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		id, err := ParseIdentity(text)
+		if err != nil {
+			return
+		}
+		written, err := id.MarshalPEM()
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := ParseIdentity(written)
+		signature := again.Sign("fuzz", text)
+		if err != nil || again.ID != id.ID || !id.ID.Verify("fuzz", text, signature[:]) {
+			t.Errorf("%s is written as %s, %v", id.ID, again.ID, err)
+		}
+	})
+}

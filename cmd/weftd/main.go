@@ -102,6 +102,9 @@ func configCommand(loader *config.Loader) *cobra.Command {
 				if _, err := gossipKey(c); err != nil {
 					return err
 				}
+				if err := checkPeersFile(c); err != nil {
+					return err
+				}
 				fmt.Fprintln(cmd.OutOrStdout(), "the configuration is fine")
 				return nil
 			},

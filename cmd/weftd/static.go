@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"os"
 	"sync/atomic"
 
 	"github.com/weft-net/weft/cmd/internal/config"
@@ -97,4 +100,20 @@ func firstOf(err error) error {
 		return all[0]
 	}
 	return fmt.Errorf("%w (and %d more)", all[0], len(all)-1)
+}
+
+// checkPeersFile says what is wrong with staticPeersFile, which need not exist.
+func checkPeersFile(c *config.Config) error {
+	if c.StaticPeersFile == "" {
+		return nil
+	}
+	text, err := os.ReadFile(c.StaticPeersFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("staticPeersFile (%s): %w", c.Source("staticPeersFile"), err)
+	}
+	_, err = c.ParseStaticPeersFile(text)
+	return err
 }

@@ -31,7 +31,6 @@ type herd struct {
 	wire      wire
 	authority membership.Identity
 	nodes     []*node
-	began     time.Time // in real time
 	say       func(format string, args ...any)
 }
 

@@ -67,7 +67,7 @@ func (g *Gossip) Run(ctx context.Context) error {
 			// Where deaths follow one another, as of a node that flaps, the rounds that they
 			// bring about keep the longest distance.
 			if now := time.Now(); !hurried.After(now) {
-				hurried = hurried.Add(g.timing.redialLongest(known))
+				hurried = hurried.Add(jitter(g.timing.redialLongest(known)))
 				if soon := now.Add(jitter(g.timing.redialMin)); hurried.Before(soon) {
 					hurried = soon
 				}

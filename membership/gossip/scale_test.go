@@ -22,10 +22,11 @@ const out = "../../bench/out"
 
 // TestScale measures clusters of several sizes, real memberlist over a network in memory, in
 // virtual time. What is asserted is that all is right; the figures are printed, and written
-// to bench/out.
+// to bench/out. It takes three minutes; a thousand nodes, of which each relays what it hears
+// from a thousand, would take half an hour. With -v it says how far it is.
 func TestScale(t *testing.T) {
 	var all []figures
-	for _, n := range []int{3, 30, 100, 300, 1000} {
+	for _, n := range []int{3, 30, 100, 300} {
 		began := time.Now()
 		ok := t.Run(strconv.Itoa(n), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -46,7 +47,7 @@ func TestScale(t *testing.T) {
 // column is one figure of each size.
 type column struct {
 	name, unit string
-	aim        float64 // at 1,000 nodes; 0 for none
+	aim        float64 // up to 1,000 nodes; 0 for none
 	of         func(figures) float64
 }
 

@@ -201,16 +201,16 @@ func TestOpenFiles(t *testing.T) {
 		says  string
 		aside string
 	}{
-		"in the ring":  {both, fileKey, []string{Fingerprint(fileKey), newest}, "", ""},
-		"the newest":   {both, made.Keys()[0], []string{Fingerprint(fileKey), newest}, "", ""},
-		"removed":      {removed, fileKey, []string{newest}, "`weft key export`", ""},
-		"unknown":      {both, key(7), []string{Fingerprint(key(7))}, "does not know", "former-1"},
-		"damaged":      {both[:len(both)-9], fileKey, []string{Fingerprint(fileKey)}, "damaged", "corrupt-1"},
-		"no file":      {nil, fileKey, []string{Fingerprint(fileKey)}, "", ""},
-		"empty":        {[]byte{}, fileKey, []string{Fingerprint(fileKey)}, "damaged", "corrupt-1"},
-		"of the times": {bytes.Replace(both, []byte(`"format":1`), []byte(`"format":2`), 1), fileKey, []string{Fingerprint(fileKey)}, "format 2", "corrupt-1"},
-		"forged":       {bytes.Replace(both, []byte(`"sends":"`), []byte(`"sends":"0`), 1), fileKey, []string{Fingerprint(fileKey)}, "damaged", "corrupt-1"},
-		"too large":    {make([]byte, maxFile+1), fileKey, []string{Fingerprint(fileKey)}, "damaged", "corrupt-1"},
+		"in the ring":    {both, fileKey, []string{Fingerprint(fileKey), newest}, "", ""},
+		"the newest":     {both, made.Keys()[0], []string{Fingerprint(fileKey), newest}, "", ""},
+		"removed":        {removed, fileKey, []string{newest}, "`weft key export`", ""},
+		"unknown":        {both, key(7), []string{Fingerprint(key(7))}, "does not know", "former-1"},
+		"damaged":        {both[:len(both)-9], fileKey, []string{Fingerprint(fileKey)}, "damaged", "corrupt-1"},
+		"no file":        {nil, fileKey, []string{Fingerprint(fileKey)}, "", ""},
+		"empty":          {[]byte{}, fileKey, []string{Fingerprint(fileKey)}, "damaged", "corrupt-1"},
+		"another format": {bytes.Replace(both, []byte(`"format":1`), []byte(`"format":2`), 1), fileKey, []string{Fingerprint(fileKey)}, "format 2", "corrupt-1"},
+		"forged":         {bytes.Replace(both, []byte(`"sends":"`), []byte(`"sends":"0`), 1), fileKey, []string{Fingerprint(fileKey)}, "damaged", "corrupt-1"},
+		"too large":      {make([]byte, maxFile+1), fileKey, []string{Fingerprint(fileKey)}, "damaged", "corrupt-1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -282,12 +282,12 @@ func FuzzRing(f *testing.F) {
 }
 
 func FuzzFile(f *testing.F) {
-	k := newKeyring(identities(1)[0], alone(fileKey), func(s state) error { return writeState(filepath.Join(f.TempDir(), fileName), s) })
-	if _, err := k.Rotate(); err != nil {
+	dir := f.TempDir()
+	k, _, err := Open(dir, identities(1)[0], fileKey)
+	if err != nil {
 		f.Fatal(err)
 	}
-	dir := f.TempDir()
-	if err := writeState(filepath.Join(dir, fileName), k.now()); err != nil {
+	if _, err := k.Rotate(); err != nil {
 		f.Fatal(err)
 	}
 	text, err := os.ReadFile(filepath.Join(dir, fileName))

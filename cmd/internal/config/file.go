@@ -142,30 +142,12 @@ func (g *gathering) sequence(d definition, path string, at origin, val *yaml.Nod
 
 // parseYAML returns the mapping in text, or nil if the text holds nothing but comments.
 func parseYAML(path string, text []byte) (*yaml.Node, error) {
-	if line := unprintableLine(text); line != 0 {
-		return nil, fmt.Errorf("%s:%d: not a text file in UTF-8", path, line)
+	root, err := parseDocument(path, text)
+	if err == nil && root != nil && root.Kind != yaml.MappingNode {
+		err = fmt.Errorf("%s:%d: expected lines of `key: value`, found %s", path, root.Line, kindOf(root))
 	}
-	loader, err := yaml.NewLoader(bytes.NewReader(text))
 	if err != nil {
-		return nil, fmt.Errorf("read configuration %s: %w", path, err)
-	}
-	var doc, second yaml.Node
-	if err := loader.Load(&doc); errors.Is(err, io.EOF) {
-		return nil, nil
-	} else if err != nil {
-		return nil, syntaxError(path, text, err)
-	}
-	if err := loader.Load(&second); err == nil {
-		return nil, fmt.Errorf("%s:%d: a second document starts here; keep everything in one, without ---", path, second.Line)
-	} else if !errors.Is(err, io.EOF) {
-		return nil, syntaxError(path, text, err)
-	}
-	if len(doc.Content) == 0 || isNull(doc.Content[0]) {
-		return nil, nil
-	}
-	root := doc.Content[0]
-	if root.Kind != yaml.MappingNode {
-		return nil, fmt.Errorf("%s:%d: expected lines of `key: value`, found %s", path, root.Line, kindOf(root))
+		return nil, err
 	}
 	return root, nil
 }
