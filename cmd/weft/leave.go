@@ -51,7 +51,9 @@ type departure struct {
 // renderLeave explains what the departure did; before is the state before it.
 func renderLeave(w io.Writer, st style, before control.Status) {
 	told := fmt.Sprintf("%s told to withdraw the routes to %s", count(before.Peers.Up, "peer"), list(before.PodCIDRs, ", "))
-	if before.Peers.Up == 0 {
+	if len(before.PodCIDRs) == 0 {
+		told = "it had no block"
+	} else if before.Peers.Up == 0 {
 		told = "no peer was up to be told"
 	}
 	fmt.Fprintf(w, `%s has left the pod network: %s.

@@ -15,7 +15,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/weft-net/weft/cmd/internal/authority"
 	"github.com/weft-net/weft/cmd/internal/config"
 	"github.com/weft-net/weft/cmd/internal/control"
 	"github.com/weft-net/weft/dataplane"
@@ -231,57 +230,6 @@ func (d *daemon) setMTU() error {
 // other copy of a superpacket, the sender's own first, begins at an odd place, which
 // costs the sender up to twice the time on some processors.
 func alignedMTU(mtu int) int { return mtu - (mtu-52)%8 }
-
-func (d *daemon) openStore() error {
-	unlock, err := lockDir(d.config.StateDir)
-	if err != nil {
-		return fmt.Errorf("stateDir (%s): %w", d.config.Source("stateDir"), err)
-	}
-	d.own(unlock)
-	identity, err := membership.LoadIdentity(d.config.StateDir)
-	if err != nil {
-		return fmt.Errorf("stateDir (%s): %w", d.config.Source("stateDir"), err)
-	}
-	d.id, d.identity = identity.ID, identity
-	terms := membership.Terms{Networks: d.config.PodNetworks}
-	if d.config.ClusterCA != "" {
-		if terms.Authority, err = authority.LoadPublic(d.config.ClusterCA); err != nil {
-			return fmt.Errorf("clusterCA (%s): %w", d.config.Source("clusterCA"), err)
-		}
-		if d.cert, err = authority.LoadCert(d.config.NodeCert, terms.Authority, d.id); err != nil {
-			return fmt.Errorf("nodeCert (%s): %w", d.config.Source("nodeCert"), err)
-		}
-	}
-	store, warnings, err := membership.OpenStore(d.config.StateDir, identity, terms, d.config.DeadGrace, time.Now())
-	if err != nil {
-		return fmt.Errorf("stateDir (%s): %w", d.config.Source("stateDir"), err)
-	}
-	for _, w := range warnings {
-		d.log.Warn(w)
-	}
-	d.warnings = append(d.warnings, warnings...)
-	d.store = store
-	if d.config.AutoCIDR {
-		d.allotter = membership.NewAllot(store, d.config.BlockSize4, d.config.BlockSize6)
-	}
-	return nil
-}
-
-func (d *daemon) openGossip(key []byte) (err error) {
-	addr := d.config.GossipAddr
-	if !addr.IsValid() {
-		addr = d.underlay.Addresses[0]
-	}
-	bind := netip.AddrPortFrom(addr, d.config.GossipPort)
-	d.gossip, err = gossip.New(gossip.Config{
-		Store: d.store, Addr: bind, Join: d.config.JoinAddrs(), Key: key, Logger: d.log,
-	})
-	if err != nil {
-		return err
-	}
-	d.own(d.gossip.Close)
-	return nil
-}
 
 // vtepMAC is a node's VTEP address: of its ID, so that it stays the same, and locally
 // administered (IEEE 802c).

@@ -105,6 +105,9 @@ func configCommand(loader *config.Loader) *cobra.Command {
 				if err := checkPeersFile(c); err != nil {
 					return err
 				}
+				if _, err := clusterCA(c); err != nil {
+					return err
+				}
 				fmt.Fprintln(cmd.OutOrStdout(), "the configuration is fine")
 				return nil
 			},

@@ -2,10 +2,11 @@ package gossip
 
 import (
 	"bytes"
+	"context"
 	"fmt"
-	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/weft-net/weft/membership"
 )
@@ -62,22 +63,43 @@ func TestKeysChange(t *testing.T) {
 	}
 }
 
-// Under the race detector: keys are removed while others decrypt.
+// Under the race detector: a key in the middle comes and goes while messages are decrypted
+// by the one behind it.
 func TestKeysChangeUnderTraffic(t *testing.T) {
 	a := start(t, 1, Config{})
 	b := start(t, 2, Config{Join: joining(a)})
 	eventually(t, "they meet", func() bool { return allRoute(a, b) })
 	var group sync.WaitGroup
 	defer group.Wait()
-	for _, n := range []*node{a, b} {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	for n, ends := range map[*node][2][]byte{a: {testKey, otherKeys[1]}, b: {otherKeys[1], testKey}} {
+		with, without := [][]byte{ends[0], otherKeys[0], ends[1]}, ends[:]
+		if err := n.gossip.SetKeys(with); err != nil {
+			t.Fatal(err)
+		}
 		group.Go(func() {
-			for i := range 200 {
-				keys := slices.Concat([][]byte{testKey}, otherKeys[i%2:])
+			tick := time.NewTicker(time.Millisecond)
+			defer tick.Stop()
+			for i := 0; ctx.Err() == nil; i++ {
+				keys := with
+				if i%2 == 0 {
+					keys = without
+				}
 				if err := n.gossip.SetKeys(keys); err != nil {
 					t.Error(err)
 				}
-				n.publish(1400 + i)
+				<-tick.C
 			}
+		})
+	}
+	for mtu := 1401; mtu < 1411; mtu++ {
+		a.publish(mtu)
+		b.publish(mtu)
+		eventually(t, "news arrive", func() bool {
+			ofA, _ := b.sees(a)
+			ofB, _ := a.sees(b)
+			return ofA.MTU == mtu && ofB.MTU == mtu
 		})
 	}
 }

@@ -91,8 +91,10 @@ func TestRotateAndRemove(t *testing.T) {
 		t.Error(err)
 	}
 	check("the old one is removed", newest)
-	if info, err := os.Stat(filepath.Join(dir, fileName)); err != nil || info.Mode() != 0o600 {
-		t.Errorf("%v, %v", info.Mode(), err)
+	if info, err := os.Stat(filepath.Join(dir, fileName)); err != nil {
+		t.Error(err)
+	} else if info.Mode() != 0o600 {
+		t.Errorf("mode %v", info.Mode())
 	}
 	for range MaxKeys - 1 {
 		if _, err := k.Rotate(); err != nil {
