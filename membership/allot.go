@@ -25,12 +25,15 @@ type Allot struct {
 // NewAllot returns the allotter of a store's node. A block has bits4 or bits6 of
 // prefix, by its family.
 func NewAllot(s *Store, bits4, bits6 int) *Allot {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.allotted = true
 	return &Allot{store: s, lengths: map[bool]int{true: bits4, false: bits6}, announced: make(map[netip.Prefix]time.Time)}
 }
 
 // Surroundings are what Step needs to know beside the store.
 type Surroundings struct {
-	// Ready says that the node may claim: it is settled, and hears others now or is the first.
+	// Ready says that the node may claim: it is settled and hears others now, or is the first.
 	Ready bool
 	// Avoid are blocks of nodes that publish no records.
 	Avoid []netip.Prefix

@@ -63,8 +63,8 @@
 //     claim is never routed.
 //
 // Since is the Version in which a claim was first published, and is kept over
-// restarts. A node is settled when it began the cluster ([Store.Settle]: the operator
-// says so, or nobody is there to ask, or all whom it was told of are as new) or has
+// restarts. A node is settled when it began the cluster ([Store.Settle]: all whom it was
+// told of are there and as new, or its blocks are fixed and there is nobody to ask) or has
 // heard of a settled one: then its claims are published again with a Since above
 // all seen, so that nobody who started isolated outranks an established owner.
 //
@@ -72,7 +72,7 @@
 //
 // [Allot] takes blocks for a node whose pod CIDRs are not fixed:
 //
-//  1. It waits until the node is settled, and hears another one or is the first.
+//  1. It waits until the node is settled and hears another one, or is said to be the first.
 //  2. It picks a free block: one that no record claims. That of a replaced machine at
 //     its own address comes first, then the first free one after a place that depends on
 //     its ID.
@@ -95,7 +95,9 @@
 // cases: a record of our own ID that is newer than ours (a restored backup, a lost
 // state file, the word of another that we are gone), a dead node's newer record that
 // names our address, and the first word of a settled node. What others hold of us
-// outranks what we remember: a claim that it does not name is stamped anew.
+// outranks what we remember: a claim that it does not name is stamped anew, and where
+// an allotter sees to it, tentative again. So are those of a replaced machine that publishes
+// another address.
 //
 // # Sources
 //

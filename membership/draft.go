@@ -29,12 +29,12 @@ func (s *Store) draft() draft {
 	case s.echo != nil:
 		// What others hold of us outranks what we remember: a claim that it does
 		// not name had been released, and may have had another owner since.
-		d.restamp(&s.echo.rec)
+		d.restamp(&s.echo.rec, s.allotted)
 		d.stale, d.settled = true, s.settled || s.echo.rec.Settled || s.heardSettled()
 	case !d.Settled && (s.settled || s.heardSettled()):
 		d.stale, d.settled = true, true
 		if !s.settled {
-			d.restamp(&Record{})
+			d.restamp(&Record{}, false)
 		}
 	case s.own != nil && !s.own.rec.Left:
 		d.stale = s.outdatedByTheDead()
@@ -44,14 +44,28 @@ func (s *Store) draft() draft {
 	return d
 }
 
-// restamp gives the claims the Since that held has for them, or the new Version.
-func (d *draft) restamp(held *Record) {
+// restamp gives the claims the Since that held has for them, or the new Version; those
+// are then also tentative, if they are to be.
+func (d *draft) restamp(held *Record, tentative bool) {
 	for i, c := range d.Claims {
-		d.Claims[i].Since = d.Version
 		if since, ok := held.since(c.Prefix); ok {
 			d.Claims[i].Since = since
+			continue
+		}
+		d.Claims[i].Since = d.Version
+		d.Claims[i].Tentative = c.Tentative || tentative
+	}
+}
+
+// replaced says whether another machine has one of our addresses, so that our claims are
+// released. Called with mu held.
+func (s *Store) replaced() bool {
+	for _, m := range s.members {
+		if _, shared := m.rec.shares(&s.own.rec); shared && outdates(&m.rec, &s.own.rec) {
+			return true
 		}
 	}
+	return false
 }
 
 // outdatedByTheDead says whether a node that is not alive replaces us: its newer

@@ -48,6 +48,12 @@ func (s *Store) Publish(d Description) error {
 		return nil
 	}
 	next := s.draft()
+	s.mu.RLock()
+	if s.own != nil && !s.own.rec.Left && s.replaced() {
+		// What was released with the address may have had another owner since.
+		next.restamp(&Record{}, s.allotted)
+	}
+	s.mu.RUnlock()
 	next.Description = d.clone()
 	next.Left = false
 	if err := s.terms.admits(&next.Record); err != nil {

@@ -28,18 +28,20 @@ type Store struct {
 	publishing sync.Mutex
 
 	mu      sync.RWMutex
-	own     *entry     // nil until the first publication
-	echo    *entry     // our own ID's record, newer than own, that came from elsewhere
-	echoes  int        // how many of those named other endpoints than own
-	clock   uint64     // the highest Version seen, up to maxClock, or our own
-	settled bool       // the own claims' Since is final: see Settle
-	clone   netip.Addr // of the last of echoes
-	members map[ID]*entry
-	alive   map[ID]liveness
-	ticked  time.Time // the last Lapsed
-	changes uint64    // counts changes of what a snapshot holds
-	saved   uint64    // changes when the last snapshot was taken that persisted
-	subs    map[chan struct{}]struct{}
+	own     *entry // nil until the first publication
+	echo    *entry // our own ID's record, newer than own, that came from elsewhere
+	echoes  int    // how many of those named other endpoints than own
+	clock   uint64 // the highest Version seen, up to maxClock, or our own
+	settled bool   // the own claims' Since is final: see Settle
+	// allotted says that an allotter sees to the own claims, which may be tentative again.
+	allotted bool
+	clone    netip.Addr // of the last of echoes
+	members  map[ID]*entry
+	alive    map[ID]liveness
+	ticked   time.Time // the last Lapsed
+	changes  uint64    // counts changes of what a snapshot holds
+	saved    uint64    // changes when the last snapshot was taken that persisted
+	subs     map[chan struct{}]struct{}
 }
 
 // entry is immutable: it may be read without the lock once fetched.

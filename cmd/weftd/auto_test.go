@@ -148,7 +148,7 @@ func TestAutomaticBlocksBeginTogether(t *testing.T) {
 }
 
 // picked is the block that a node with the identity in dir takes first in an empty network.
-func picked(t *testing.T, dir string, network netip.Prefix) (membership.ID, netip.Prefix) {
+func picked(t *testing.T, dir string, network netip.Prefix) netip.Prefix {
 	t.Helper()
 	id, err := membership.LoadIdentity(dir)
 	if err != nil {
@@ -164,7 +164,7 @@ func picked(t *testing.T, dir string, network netip.Prefix) (membership.ID, neti
 	if _, err := membership.NewAllot(s, 24, 64).Step(time.Now(), membership.Surroundings{Ready: true}); err != nil {
 		t.Fatal(err)
 	}
-	return id.ID, s.View(time.Now()).Self.Pending[0]
+	return s.View(time.Now()).Self.Pending[0]
 }
 
 // Two clusters that took the same block become one: the loser keeps what its pods have
@@ -174,12 +174,9 @@ func TestBlockLostToAnother(t *testing.T) {
 	a, b := c.members[0], c.members[1]
 	network := netip.MustParsePrefix("10.244.0.0/23")
 	dir := func(m *member, try int) string { return filepath.Join(c.Dir(), fmt.Sprintf("%s.state%d", m, try)) }
-	var tryB int
-	winner, block := picked(t, dir(a, 0), network)
-	for ; ; tryB++ {
-		if id, same := picked(t, dir(b, tryB), network); same == block && id.Compare(winner) > 0 {
-			break
-		}
+	block, tryB := picked(t, dir(a, 0), network), 0
+	for picked(t, dir(b, tryB), network) != block {
+		tryB++
 	}
 	keys := map[string]string{"podNetwork": network.String(), "bootstrap": "true", "join": "[]"}
 	keys["stateDir"] = dir(a, 0)
@@ -191,33 +188,40 @@ func TestBlockLostToAnother(t *testing.T) {
 	if x, y := a.held(), b.held(); x != block || y != block {
 		t.Fatalf("blocks %s and %s, want %s twice", x, y, block)
 	}
-	pod := b.podOf(block, 10)
+	pods := []*topo.Pod{a.podOf(block, 10), b.podOf(block, 10)}
 	b.stop()
 	keys["join"] = "[198.51.100.1]"
 	b.auto(keys)
 	b.start()
 
+	var winner, loser *member
 	var other netip.Prefix
-	c.eventually("the loser to have another block, and to show what is left on the first", func(ctx context.Context) error {
-		s, err := b.client.Status(ctx)
-		if err != nil {
-			return err
+	c.eventually("one to have another block, and to show what is left on the first", func(ctx context.Context) error {
+		var errs []error
+		for i, m := range []*member{a, b} {
+			s, err := m.client.Status(ctx)
+			if err != nil {
+				return err
+			}
+			winner, loser = c.members[1-i], m
+			lost := s.Allocation.Lost
+			if len(s.PodCIDRs) == 1 && len(lost) == 1 && lost[0].Prefix == block && lost[0].Winner.Name == winner.String() &&
+				len(lost[0].Pods) == 1 && lost[0].Pods[0].Address == pods[i].Addr {
+				other = s.PodCIDRs[0]
+				return nil
+			}
+			errs = append(errs, fmt.Errorf("%s is %s, has %v, and lost %+v", m, s.State, s.PodCIDRs, lost))
 		}
-		lost := s.Allocation.Lost
-		if len(s.PodCIDRs) != 1 || len(lost) != 1 || lost[0].Prefix != block || lost[0].Winner.Name != a.String() ||
-			len(lost[0].Pods) != 1 || lost[0].Pods[0].Address != pod.Addr {
-			return fmt.Errorf("it is %s, has %v, and lost %+v", s.State, s.PodCIDRs, lost)
-		}
-		other = s.PodCIDRs[0]
-		return nil
+		return errors.Join(errs...)
 	})
 	if other == block {
 		t.Fatalf("it has %s again", other)
 	}
-	if x := a.held(); x != block {
+	if x := winner.held(); x != block {
 		t.Errorf("the winner has %s", x)
 	}
-	c.reach(b.podOf(other, 11), a.podOf(block, 12))
+	b = loser
+	c.reach(b.podOf(other, 11), winner.podOf(block, 12))
 	if _, err := b.Run(t.Context(), "ip", "link", "del", "p10"); err != nil {
 		t.Fatal(err)
 	}

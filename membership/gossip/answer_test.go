@@ -161,6 +161,8 @@ func TestSendsEnd(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	giveUp := time.AfterFunc(20*time.Second, func() { _ = c.Close() })
+	defer giveUp.Stop()
 	for range 1000 { // more than any socket buffers
 		if _, err = c.Write(make([]byte, 1<<20)); err != nil {
 			break

@@ -36,9 +36,6 @@ func (n *node) sync() {
 
 // run is the daemon once it has heard of others, or knows that none answers.
 func (n *node) run() {
-	if n.bootstrap && !n.store.Settled() {
-		n.store.Settle()
-	}
 	n.publish()
 	n.after(n.w.between(0, n.exchangeInterval()), n.exchangeRound)
 	n.redialIn(n.w.between(redialMin/2, redialMin))
@@ -207,5 +204,5 @@ func (n *node) claims() []membership.Claim {
 
 // ready says whether the node may claim.
 func (n *node) ready() bool {
-	return n.store.Settled() && (n.bootstrap || len(n.peers) > 0)
+	return n.bootstrap || n.store.Settled() && len(n.peers) > 0
 }
