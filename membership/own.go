@@ -65,6 +65,20 @@ func (s *Store) Publish(d Description) error {
 	return s.commit(next)
 }
 
+// Redescribe is Publish for a node that is published and has not left; for another it
+// does nothing.
+func (s *Store) Redescribe(d Description) error {
+	s.publishing.Lock()
+	defer s.publishing.Unlock()
+	own := s.ownRecord()
+	if own == nil || own.Left || own.Description.equal(d) {
+		return nil
+	}
+	next := s.draft()
+	next.Description = d.clone()
+	return s.commit(next)
+}
+
 // Claim makes prefixes this node's pod CIDRs, all of them; those it holds keep
 // their Since, others of its own are released. It checks them against every known
 // record first, also those it holds already, and returns a *ConflictError if one

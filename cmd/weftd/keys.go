@@ -115,7 +115,9 @@ func (d *daemon) tendKeys(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case message := <-d.gossip.Rings():
-			if err := ring.Merge(message); errors.Is(err, keyring.ErrBad) {
+			if author := keyring.Author(message); !d.trusts(author) {
+				d.log.Debug("a ring of gossip keys was dropped", "reason", "no member made it", "author", author)
+			} else if err := ring.Merge(message); errors.Is(err, keyring.ErrBad) {
 				d.log.Debug("a ring of gossip keys was dropped", "reason", err)
 			} else {
 				d.trouble.say(d.log, troubleRing, err)
@@ -140,6 +142,16 @@ func (d *daemon) tendKeys(ctx context.Context) error {
 	}
 }
 
+// trusts says whether a node may change the gossip keys: where there is an authority,
+// one that is known, which only certified ones are.
+func (d *daemon) trusts(author membership.ID) bool {
+	if d.cert == nil || author == d.id {
+		return true
+	}
+	members := d.store.View(time.Now()).Members
+	return slices.ContainsFunc(members, func(m membership.Member) bool { return m.ID == author })
+}
+
 // rekey brings gossip, prober and record to the ring, and to what the others read.
 func (d *daemon) rekey() error {
 	view := d.store.View(time.Now())
@@ -161,7 +173,7 @@ func (d *daemon) rekey() error {
 		return err
 	}
 	if d.joined.Load() && !view.Self.Left && !slices.Equal(view.Self.Keys, d.keys.fingerprints()) {
-		return d.store.Publish(d.description())
+		return d.store.Redescribe(d.description())
 	}
 	return nil
 }

@@ -153,7 +153,7 @@ func (g *Gossip) setAlive(n *memberlist.Node, alive bool) {
 		if g.peers[id] = nodeAddr(n); len(g.peers) == 1 {
 			signal(g.met)
 		}
-		g.learned(1)
+		g.learned(joinNews)
 	} else {
 		delete(g.peers, id)
 		g.flapped(id, time.Now())

@@ -13,6 +13,9 @@ const (
 	// burstNews is how much news, in the time between two pulls, is more than some
 	// node's change: then a node pulls.
 	burstNews = 4
+	// joinNews is what a member counts that came back: two at once may be the far side of a
+	// partition, with records that changed meanwhile; one is a restart.
+	joinNews = 2
 	// burstPulls is how many pulls in a row bring nothing before it ends.
 	burstPulls = 3
 )

@@ -122,6 +122,12 @@ func (r Ring) validate() error {
 // sized says whether key is one for AES-128 or AES-256.
 func sized(key []byte) bool { return len(key) == 16 || len(key) == 32 }
 
+// Author is who made a message, by its own word, which Merge verifies.
+func Author(message []byte) (id membership.ID) {
+	copy(id[:], message)
+	return id
+}
+
 // seal returns r as identity's, with its message: the author's ID (32 bytes), the signature (64
 // bytes), and the rest of the ring as JSON.
 func seal(identity membership.Identity, r Ring) (Ring, error) {
