@@ -66,6 +66,9 @@ sim: go ## membership in virtual time, histories of simulated clusters; HISTORIE
 	@bin/weft-sim $(if $(HISTORIES),-histories $(HISTORIES)) $(if $(SEED),-seed $(SEED)) $(if $(NODES),-nodes $(NODES)) \
 	    $(if $(HISTORY),-history $(HISTORY)) $(if $(HISTORIES)$(NODES)$(HISTORY),,-large -joins)
 
+scale: go ## gossip among 3 to 300 nodes, in virtual time: convergence, bytes, memory; 10 minutes
+	go test -tags scale -count 1 -timeout 20m -v -run Scale ./membership/gossip
+
 sim-mutants: go ## breaks the rules of membership one by one, and sees that the simulation notices
 	go test -tags sim -count 1 -timeout 30m -v -run Mutants ./membership/sim
 
