@@ -60,6 +60,9 @@ func (n *node) publish() {
 		}
 		d.Cert = &c
 	}
+	if n.store.View(n.clock()).Self.Replaced { // it gives up what another machine has released
+		n.w.ledger.excuse(n.identity.ID, "replaced")
+	}
 	if err := n.store.Publish(d); err != nil {
 		n.after(2*time.Second, n.publish)
 		return
