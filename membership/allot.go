@@ -65,7 +65,7 @@ func (a *Allot) Step(now time.Time, s Surroundings) (next time.Time, err error) 
 	held, tentative, next := a.review(&v, now, s)
 	if s.Ready {
 		for _, v4 := range []bool{true, false} {
-			if !a.lacks(v4, slices.Concat(held, tentative), self.Lost) {
+			if !a.lacks(self, v4, slices.Concat(held, tentative)) {
 				continue
 			}
 			p, lack := a.pick(&v, v4, s.Avoid)
@@ -76,7 +76,7 @@ func (a *Allot) Step(now time.Time, s Surroundings) (next time.Time, err error) 
 			tentative = append(tentative, p)
 		}
 	}
-	if failed := a.store.Stake(held, tentative); failed != nil {
+	if failed := a.store.Stake(self.Version, held, tentative); failed != nil {
 		return earlier(next, now.Add(retry)), failed
 	}
 	return next, err
@@ -91,8 +91,12 @@ func (a *Allot) review(v *View, now time.Time, s Surroundings) (held, tentative 
 		lost := slices.Contains(v.Self.Lost, c.Prefix)
 		switch {
 		case !within(a.store.terms.Networks, c.Prefix), !v.Self.Cert.covers(c.Prefix):
-		case lost && !c.Tentative && s.Used(c.Prefix):
-			held = append(held, c.Prefix)
+		case lost && s.Used(c.Prefix):
+			if c.Tentative { // since it was claimed anew
+				tentative = append(tentative, c.Prefix)
+			} else {
+				held = append(held, c.Prefix)
+			}
 		case lost:
 			a.tries++
 		case !c.Tentative:
@@ -136,18 +140,18 @@ func spared(held, tentative, lost []netip.Prefix, used func(netip.Prefix) bool) 
 		kept = append(kept, p)
 	}
 	for _, p := range tentative {
-		if has[p.Addr().Is4()] == 0 {
+		if has[p.Addr().Is4()] == 0 || slices.Contains(lost, p) {
 			pending = append(pending, p)
 		}
 	}
 	return kept, pending
 }
 
-// lacks says whether the node needs a block of a family.
-func (a *Allot) lacks(v4 bool, has, lost []netip.Prefix) bool {
-	of := func(p netip.Prefix) bool { return p.Addr().Is4() == v4 }
-	return slices.ContainsFunc(a.store.terms.Networks, of) &&
-		!slices.ContainsFunc(has, func(p netip.Prefix) bool { return of(p) && !slices.Contains(lost, p) })
+// lacks says whether the node needs a block of a family, beside those that it has: one that
+// its certificate does not name it cannot need.
+func (a *Allot) lacks(self *Member, v4 bool, has []netip.Prefix) bool {
+	serves := func(p netip.Prefix) bool { return p.Addr().Is4() == v4 && !slices.Contains(self.Lost, p) }
+	return len(a.ranges(self, v4)) > 0 && !slices.ContainsFunc(has, serves)
 }
 
 // pick finds a free block: the one that this machine had before it was installed

@@ -11,7 +11,8 @@
 //	  Publish(Description) error        what this node is: idempotent, desired state
 //	  Check(Description, prefixes...) error      what the next two would refuse
 //	  Claim(prefixes...) error          fixed pod CIDRs: idempotent; *ConflictError, ErrOutside
-//	  Stake(held, tentative) error      an allotter's claims, whatever others claim
+//	  Stake(version, held, tentative) error      an allotter's claims, whatever others claim
+//	  Redescribe(Description) error     Publish, for a running node
 //	  Settle(), Settled() bool          part in the cluster's history
 //	  Leave() error                     announces the departure, releases the claims
 //	  Forget(ID) (Envelope, error)      the same for a dead node; Lapsed(now, after) []ID says when

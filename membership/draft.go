@@ -34,10 +34,13 @@ func (s *Store) draft() draft {
 	case !d.Settled && (s.settled || s.heardSettled()):
 		d.stale, d.settled = true, true
 		if !s.settled {
-			d.restamp(&Record{}, false)
+			d.restamp(&Record{}, s.allotted)
 		}
 	case s.own != nil && !s.own.rec.Left:
-		d.stale = s.outdatedByTheDead()
+		if d.stale = s.outdatedByTheDead(); d.stale {
+			// What was released with the address may have had another owner since.
+			d.restamp(&Record{}, s.allotted)
+		}
 	}
 	d.Settled = d.settled
 	d.stale = d.stale && s.own != nil

@@ -12,6 +12,10 @@ var ErrAlive = errors.New("is alive")
 // ErrUnknown is wrapped by Forget where there is nothing to forget.
 var ErrUnknown = errors.New("is not a member")
 
+// countSteps is how often on the way to being forgotten a node's absence is noted on
+// disk.
+const countSteps = 100
+
 // longestTick bounds what one interval between two Lapsed counts for: a machine that
 // was suspended has missed nobody meanwhile.
 const longestTick = 5 * time.Minute
@@ -86,9 +90,11 @@ func (s *Store) Lapsed(now time.Time, after time.Duration) []ID {
 		if m.rec.Left || l.alive {
 			continue
 		}
+		before := l.gone
 		l.gone += tick
 		s.alive[id] = l
-		missed = true
+		// A disk is not written each time.
+		missed = missed || before*countSteps/after != l.gone*countSteps/after
 		if first && l.gone > after {
 			lapsed = append(lapsed, id)
 		}

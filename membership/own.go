@@ -65,8 +65,8 @@ func (s *Store) Publish(d Description) error {
 	return s.commit(next)
 }
 
-// Redescribe is Publish for a node that is published and has not left; for another it
-// does nothing.
+// Redescribe is Publish for a node that is published, and has neither left nor been
+// replaced; for another it does nothing.
 func (s *Store) Redescribe(d Description) error {
 	s.publishing.Lock()
 	defer s.publishing.Unlock()
@@ -75,6 +75,12 @@ func (s *Store) Redescribe(d Description) error {
 		return nil
 	}
 	next := s.draft()
+	s.mu.RLock()
+	replaced := s.replaced()
+	s.mu.RUnlock()
+	if replaced { // it would take the address back
+		return nil
+	}
 	next.Description = d.clone()
 	return s.commit(next)
 }
@@ -156,23 +162,31 @@ func stamp(prefixes []netip.Prefix, held *Record) []Claim {
 
 // Stake makes held and tentative this node's claims, whatever others claim: for an
 // allotter, which knows when to give way. Those that it has keep their Since, also
-// from tentative to held. Publish comes first. An error says that they cannot be
-// anybody's, or could not be kept on disk; then the record is as before.
-func (s *Store) Stake(held, tentative []netip.Prefix) error {
+// from tentative to held. Publish comes first. version is that of the own record which
+// the allotter looked at; where there is another by now, or the record must be published
+// anew (see Refresh), nothing is staked, and subscribers are told. An error says that the
+// claims cannot be anybody's, or could not be kept on disk; then the record is as before.
+func (s *Store) Stake(version uint64, held, tentative []netip.Prefix) error {
 	s.publishing.Lock()
 	defer s.publishing.Unlock()
 	own := s.ownRecord()
 	if own == nil || own.Left {
 		return fmt.Errorf("claim %v: %w", append(held, tentative...), ErrUnpublished)
 	}
+	if own.Version != version {
+		return nil
+	}
 	next := s.draft()
+	if next.stale {
+		return s.commit(next)
+	}
 	if err := s.stake(&next.Record, slices.Concat(held, tentative)); err != nil {
 		return err
 	}
 	for i, c := range next.Claims {
 		next.Claims[i].Tentative = slices.Contains(tentative, c.Prefix)
 	}
-	if !next.stale && slices.Equal(next.Claims, own.Claims) {
+	if slices.Equal(next.Claims, own.Claims) {
 		return nil
 	}
 	return s.commit(next)

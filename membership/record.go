@@ -165,6 +165,9 @@ func (r *Record) validate() error {
 func (r *Record) validateProxy() error {
 	bare := Record{Format: r.Format, ID: r.ID, Version: r.Version, Left: true, By: r.By, Description: Description{Name: r.Name, Cert: r.Cert}}
 	switch {
+	case r.Version > maxClock:
+		// Else the node could never speak again: its next version would be none.
+		return fmt.Errorf("version %d of another's word is out of range", r.Version)
 	case r.By == r.ID:
 		return errors.New("by the node itself, and yet in another's words")
 	case !r.Left || len(r.Claims) > 0 || r.Settled || !r.Description.equal(bare.Description):

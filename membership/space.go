@@ -171,7 +171,7 @@ const listedHolders = 10
 // Error says who holds the blocks, the dead first, and the ways out.
 func (e *ExhaustedError) Error() string {
 	if len(e.Ranges) == 0 {
-		return fmt.Sprintf("no block with a prefix of /%d fits into the pod network: set a smaller block, or a larger podNetwork", e.Length)
+		return fmt.Sprintf("no block with a prefix of /%d fits into the pod network, or into what this node's certificate names: set a smaller block, a larger podNetwork, or make a certificate with a larger --cidr", e.Length)
 	}
 	holders := func(what string, names []string) string {
 		if len(names) == 0 {

@@ -110,7 +110,7 @@ func (s *Store) Merge(e Envelope) (changed bool, err error) {
 		return false, nil
 	}
 	old := s.members[r.ID]
-	if old == nil && len(s.members) >= MaxMembers && !s.evict() {
+	if old == nil && len(s.members) >= MaxMembers && (r.Left || !s.evict()) {
 		return false, fmt.Errorf("%w: node %s would be number %d", RejectFull, r.ID.Short(), MaxMembers+1)
 	}
 	if old != nil && !got.newer(old) {
@@ -181,6 +181,13 @@ func (s *Store) Clone() (at netip.Addr, ok bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.clone, s.echoes > 1
+}
+
+// Known says whether a record of the node is held, or it is this one.
+func (s *Store) Known(id ID) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return id == s.identity.ID || s.members[id] != nil
 }
 
 // SetAlive reports whether a node answers, as of now. It is kept also for a node

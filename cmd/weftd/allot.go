@@ -25,7 +25,8 @@ func (d *daemon) begin() {
 }
 
 // gather ends when the node is settled, or ctx is done. Where every node that it was
-// told of is here, and none of them has heard of a cluster, they begin one.
+// told of is here, and none of them has heard of a cluster, they begin one; and so does the
+// first with any other.
 func (d *daemon) gather(ctx context.Context) error {
 	tick := time.NewTicker(beginInterval)
 	defer tick.Stop()
@@ -34,8 +35,9 @@ func (d *daemon) gather(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-			if d.gossip.Gathered(ctx) && !d.store.Settled() {
-				d.log.Info("no node here has heard of a cluster, and nobody is missing: it begins with these")
+			first := d.config.Bootstrap && d.gossip.Stats().Alive > 0
+			if (first || d.gossip.Gathered(ctx)) && !d.store.Settled() {
+				d.log.Info("no node here has heard of a cluster: it begins with these")
 				d.store.Settle()
 			}
 		}

@@ -58,10 +58,10 @@ func (d *daemon) Status() control.Status {
 		s.State = control.StateLeaving
 	case !d.joined.Load():
 		s.State, s.Reason = control.StateStarting, "looking for the other nodes"
-	case s.Allocation.Waiting != "":
-		s.State, s.Reason = control.StateStarting, s.Allocation.Waiting
 	case view.Self.State == membership.StateFenced:
 		s.State = control.StateFenced
+	case s.Allocation.Waiting != "":
+		s.State, s.Reason = control.StateStarting, s.Allocation.Waiting
 	}
 	for _, m := range view.Members {
 		switch m.State {

@@ -13,6 +13,9 @@ import (
 
 // Forget declares the node with that ID gone for good, and frees its blocks.
 func (d *daemon) Forget(_ context.Context, text string) (control.Forgotten, error) {
+	if !d.joined.Load() {
+		return control.Forgotten{}, errors.New("weftd is still looking for the other nodes: ask again in a few seconds")
+	}
 	id, err := membership.ParseID(text)
 	if err != nil {
 		return control.Forgotten{}, err

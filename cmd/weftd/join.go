@@ -71,8 +71,10 @@ func (d *daemon) admitted(ctx context.Context) error {
 		switch {
 		case err == nil:
 			return nil
-		case !ok || !conflict.Address.IsValid():
+		case ok && conflict.Prefix.IsValid(), errors.Is(err, membership.ErrOutside):
 			return fmt.Errorf("podCIDR (%s): %w", d.config.Source("podCIDR"), err)
+		case !ok:
+			return err
 		case !waiting:
 			d.log.Warn("waiting for the former node at this address to be found dead", "reason", err)
 		}

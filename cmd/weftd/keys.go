@@ -131,8 +131,9 @@ func (d *daemon) tendKeys(ctx context.Context) error {
 			round.within(time.Until(free))
 		case <-round.C:
 			round.at = time.Time{}
+			began := time.Now()
 			d.trouble.say(d.log, troubleKeys, d.rekey())
-			free = time.Now().Add(pause)
+			free = time.Now().Add(max(pause, time.Since(began)))
 		case <-mend.C:
 			view := d.store.View(time.Now())
 			d.mendKeys(&view)
@@ -145,11 +146,7 @@ func (d *daemon) tendKeys(ctx context.Context) error {
 // trusts says whether a node may change the gossip keys: where there is an authority,
 // one that is known, which only certified ones are.
 func (d *daemon) trusts(author membership.ID) bool {
-	if d.cert == nil || author == d.id {
-		return true
-	}
-	members := d.store.View(time.Now()).Members
-	return slices.ContainsFunc(members, func(m membership.Member) bool { return m.ID == author })
+	return d.cert == nil || d.store.Known(author)
 }
 
 // rekey brings gossip, prober and record to the ring, and to what the others read.
@@ -183,7 +180,10 @@ func (d *daemon) rekey() error {
 func gossiping(view *membership.View) func(yield func(*membership.Member) bool) {
 	return func(yield func(*membership.Member) bool) {
 		for i := range view.Members {
-			if m := &view.Members[i]; m.State != membership.StateLeft && m.Gossip.IsValid() && !yield(m) {
+			m := &view.Members[i]
+			// A machine that was installed anew does not come back as what it was.
+			gone := m.State == membership.StateLeft || m.State == membership.StateReplaced && !m.Alive
+			if !gone && m.Gossip.IsValid() && !yield(m) {
 				return
 			}
 		}

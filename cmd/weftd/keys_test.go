@@ -195,8 +195,6 @@ func TestKeyRemovedByForce(t *testing.T) {
 	}
 	c.sendBy(newest, []string{newest}, a, b)
 	a.works(b)
-	a.contact()
-	b.contact()
 
 	dead.start()
 	c.eventually("the dead node's key to be refused", func(ctx context.Context) error {

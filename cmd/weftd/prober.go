@@ -188,6 +188,7 @@ func (p *prober) bind(receivers *sync.WaitGroup, now time.Time) {
 	if len(p.direct) == len(p.own) || now.Sub(p.tried) < rebindInterval {
 		return
 	}
+	first := p.tried.IsZero()
 	p.tried = now
 	for _, a := range p.own {
 		if p.direct[a] != nil {
@@ -195,7 +196,9 @@ func (p *prober) bind(receivers *sync.WaitGroup, now time.Time) {
 		}
 		c, err := host.ListenProbe(p.underlay, netip.AddrPortFrom(a, p.number))
 		if err != nil {
-			p.log.Warn("direct ways cannot be proven", "reason", err)
+			if first {
+				p.log.Warn("direct ways cannot be proven yet", "reason", err)
+			}
 			continue
 		}
 		p.direct[a] = c

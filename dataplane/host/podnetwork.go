@@ -10,7 +10,7 @@ import (
 // CheckPodNetwork compares the pod networks, of either family, with what this host already uses; own are this
 // node's parts of them, where pods' interfaces and routes belong. An error is a clash that would take packets from
 // weft or from the host: an underlay address inside a pod network, another interface's address inside one and
-// outside own, or a route to exactly a pod network. A warning is an overlap in which the more specific route wins and
+// outside own (a warning where own is empty, since then it may yet become its part), or a route to exactly a pod network. A warning is an overlap in which the more specific route wins and
 // somebody may be surprised. Default routes and everything with weft's marks are left out.
 func (h *Host) CheckPodNetwork(networks, own []netip.Prefix, underlay []netip.Addr) (warnings []string, err error) {
 	for _, network := range networks {
@@ -42,8 +42,12 @@ func (inv inventory) checkPodNetwork(network netip.Prefix, own []netip.Prefix) (
 			continue
 		}
 		clashing[a.LinkIndex] = true
-		errs = append(errs, fmt.Errorf("the address %v of interface %s is inside the pod network %v: choose another podNetwork, or remove the address",
-			addr, l.Attrs().Name, network))
+		clash := fmt.Sprintf("the address %v of interface %s is inside the pod network %v", addr, l.Attrs().Name, network)
+		if len(own) == 0 {
+			warnings = append(warnings, clash+": it and what is behind it are reached where this node takes the block that it is in, and else are not")
+			continue
+		}
+		errs = append(errs, errors.New(clash+": choose another podNetwork, or remove the address"))
 	}
 	names := namesOf(inv.links)
 	for _, r := range inv.routes {

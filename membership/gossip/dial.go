@@ -63,33 +63,44 @@ func parseNames(list []string, port uint16) ([]name, error) {
 // resolve returns the addresses of the join names now, in the family that this node
 // gossips in and without its own, and an error for each name that has none.
 func (g *Gossip) resolve(ctx context.Context) (addrs []netip.AddrPort, errs []error) {
+	for _, answer := range g.lookUp(ctx) {
+		if answer.err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", answer.name, answer.err))
+		}
+		for _, ip := range answer.ips {
+			if ap := netip.AddrPortFrom(ip.Unmap(), answer.port); !g.own(ap) && !slices.Contains(addrs, ap) {
+				addrs = append(addrs, ap)
+			}
+		}
+	}
+	return addrs, errs
+}
+
+// answer is what a join name resolves to.
+type answer struct {
+	name
+	ips []netip.Addr
+	err error
+}
+
+// lookUp resolves the join names, in the family that this node gossips in.
+func (g *Gossip) lookUp(ctx context.Context) []answer {
 	family := "ip4"
 	if g.addr.Addr().Is6() {
 		family = "ip6"
 	}
 	ctx, cancel := context.WithTimeout(ctx, g.timing.resolve)
 	defer cancel()
-	type answer struct {
-		ips []netip.Addr
-		err error
-	}
 	answers := make([]answer, len(g.join))
 	var wg sync.WaitGroup
 	for i, n := range g.join { // at once, since each may take the whole time
-		wg.Go(func() { answers[i].ips, answers[i].err = g.resolver.LookupNetIP(ctx, family, n.host) })
+		wg.Go(func() {
+			answers[i].name = n
+			answers[i].ips, answers[i].err = g.resolver.LookupNetIP(ctx, family, n.host)
+		})
 	}
 	wg.Wait()
-	for i, n := range g.join {
-		if err := answers[i].err; err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", n, err))
-		}
-		for _, ip := range answers[i].ips {
-			if ap := netip.AddrPortFrom(ip.Unmap(), n.port); !g.own(ap) && !slices.Contains(addrs, ap) {
-				addrs = append(addrs, ap)
-			}
-		}
-	}
-	return addrs, errs
+	return answers
 }
 
 // own says whether ap is this node. A host's own name often resolves to loopback.
@@ -162,11 +173,35 @@ func (g *Gossip) Sync(ctx context.Context) error {
 	return fmt.Errorf("join the cluster: %w", &unanswered{errs})
 }
 
-// Gathered says whether every join name resolves, and a member is alive at each of the
-// addresses, at least one: then no node that this one was told of is unheard.
+// Gathered says whether a member is alive at an address of every join name that is not
+// this machine, and at one at least: then no node that this one was told of is unheard.
 func (g *Gossip) Gathered(ctx context.Context) bool {
-	addrs, errs := g.resolve(ctx)
-	return len(errs) == 0 && g.alive.Load() > 0 && len(g.without(addrs)) == 0
+	if g.alive.Load() == 0 {
+		return false
+	}
+	local, err := net.InterfaceAddrs()
+	if err != nil {
+		return false
+	}
+	for _, answer := range g.lookUp(ctx) {
+		ours := func(ip netip.Addr) bool {
+			return slices.ContainsFunc(local, func(a net.Addr) bool {
+				p, err := netip.ParsePrefix(a.String())
+				return err == nil && p.Addr() == ip.Unmap()
+			})
+		}
+		if slices.ContainsFunc(answer.ips, ours) {
+			continue
+		}
+		var addrs []netip.AddrPort
+		for _, ip := range answer.ips {
+			addrs = append(addrs, netip.AddrPortFrom(ip.Unmap(), answer.port))
+		}
+		if known := len(addrs); len(g.without(addrs)) == known { // none is alive, or none there
+			return false
+		}
+	}
+	return true
 }
 
 // joined lists addrs, some of which were still being asked.

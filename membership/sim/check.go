@@ -75,7 +75,8 @@ func (n *node) check() {
 	}
 }
 
-// checkLedger asserts that the node's own versions rise, and that it keeps what it holds.
+// checkLedger asserts that the node's own versions rise, and that it keeps what it holds
+// since it is settled.
 func (n *node) checkLedger(self *membership.Member) {
 	l, id := &n.w.ledger, n.identity.ID
 	if self.Version < l.version[id] {
@@ -115,6 +116,9 @@ func (n *node) checkLedger(self *membership.Member) {
 		delete(l.held[id], p)
 	}
 	for _, p := range self.Prefixes {
+		if !self.Settled {
+			break
+		}
 		if l.held[id] == nil {
 			l.held[id] = make(map[netip.Prefix]bool)
 		}

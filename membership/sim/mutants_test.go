@@ -32,7 +32,7 @@ var mutants = []mutant{
 	{"a lost claim is given up", "allot.go", "case lost:\n			a.tries++", "case lost:\n			held = append(held, c.Prefix)"},
 	{"a block that is used stays claimed only where it was lost", "allot.go", "case !c.Tentative:\n			held = append(held, c.Prefix)", "case !c.Tentative:"},
 	{"a claim keeps its Since", "own.go", "since, ok := held.since(p)", "since, ok := uint64(0), false"},
-	{"an echo's claims decide", "draft.go", "d.restamp(&s.echo.rec)", "_ = s.echo"},
+	{"an echo's claims decide", "draft.go", "d.restamp(&s.echo.rec, s.allotted)", "_ = s.echo"},
 	{"publishing above an echo", "draft.go", "d.stale, d.settled = true, s.settled ||", "d.stale, d.settled = false, s.settled ||"},
 	{"on disk before it is visible", "draft.go", "if err := s.persist(snap); err != nil {\n		return fmt.Errorf(\"keep", "if err := s.persist(snap); err != nil && false {\n		return fmt.Errorf(\"keep"},
 	{"versions rise above all seen", "draft.go", "d.Version = s.clock + 1", "d.Version = d.Version + 1"},
