@@ -46,10 +46,11 @@ unit: go ## tests that need neither root nor a C compiler
 	go test ./...
 
 race: go need-test ## the same under the race detector
-	CGO_ENABLED=1 go test -race ./...
+	CGO_ENABLED=1 go test -race -short ./...
+	go test ./membership/sim
 
 netns: root need-test build ## tests with real daemons in network namespaces
-	go test -tags netns -count 1 -timeout 5m -p 1 ./...
+	go test -tags netns -count 1 -timeout 7m -p 1 $$(grep -rl --include='*_test.go' '^//go:build netns' . | xargs -n1 dirname | sort -u)
 
 partition: root need-test build ## a partition longer than memberlist remembers its members, healed; 2 minutes
 	go test -tags partition -count 1 -timeout 5m -v -run Partition ./cmd/weftd
