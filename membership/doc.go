@@ -102,9 +102,8 @@
 //
 // # Sources
 //
-// A source brings records and liveness from somewhere: gossip now, later a file,
-// Kubernetes or etcd. It is one package, the only importer of its client, built
-// over a *Store given to it, with
+// A source brings records and liveness from somewhere. It is one package, the only
+// importer of its client, built over a *Store given to it, with
 //
 //	Run(ctx context.Context) error
 //

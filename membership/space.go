@@ -24,8 +24,8 @@ type space struct {
 // span is a range of blocks, both ends included.
 type span struct{ first, last uint64 }
 
-// newSpace cuts n into blocks with prefixes of length bits, at least n's. Blocks that overlap one of taken are not free. Of more than
-// 2^62 blocks the first so many are there.
+// newSpace cuts n into blocks with prefixes of length bits, at least n's. Blocks that
+// overlap one of taken are not free. Of more than 2^62 blocks the first so many are there.
 func newSpace(n netip.Prefix, length int, taken []netip.Prefix) space {
 	s := space{within: n, length: length, total: 1 << min(length-n.Bits(), maxOrder)}
 	var spans []span
