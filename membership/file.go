@@ -7,10 +7,10 @@ import (
 	"path/filepath"
 )
 
-// writeFile replaces path by data, mode 0600. When it returns nil the new content
+// WriteFile replaces path by data, mode 0600. When it returns nil the new content
 // survives a power cut; when it fails, path holds the old or the new content whole. The
 // temporary name is fixed, so that crashes leave one file at most.
-func writeFile(path string, data []byte) error {
+func WriteFile(path string, data []byte) error {
 	tmp := path + ".tmp"
 	if err := writeSync(tmp, data); err != nil {
 		_ = os.Remove(tmp) // the write error is the one to report

@@ -123,7 +123,7 @@ func LoadIdentity(dir string) (Identity, error) {
 	if err != nil {
 		return Identity{}, err
 	}
-	if err := writeFile(path, text); err != nil {
+	if err := WriteFile(path, text); err != nil {
 		return Identity{}, fmt.Errorf("write the node key: %w", err)
 	}
 	return id, nil

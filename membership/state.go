@@ -196,5 +196,5 @@ func writeState(path string, snap Snapshot) error {
 	if err != nil {
 		return fmt.Errorf("encode the state: %w", err)
 	}
-	return writeFile(path, append(text, '\n'))
+	return WriteFile(path, append(text, '\n'))
 }

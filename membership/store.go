@@ -183,11 +183,18 @@ func (s *Store) Clone() (at netip.Addr, ok bool) {
 	return s.clone, s.echoes > 1
 }
 
-// Known says whether a record of the node is held, or it is this one.
-func (s *Store) Known(id ID) bool {
+// Name returns the name of a node of which a record is held, this one included, or false.
+func (s *Store) Name(id ID) (name string, known bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return id == s.identity.ID || s.members[id] != nil
+	m := s.members[id]
+	if id == s.identity.ID {
+		m = s.own
+	}
+	if m == nil {
+		return "", false
+	}
+	return m.rec.Name, true
 }
 
 // SetAlive reports whether a node answers, as of now. It is kept also for a node

@@ -146,7 +146,8 @@ func (d *daemon) tendKeys(ctx context.Context) error {
 // trusts says whether a node may change the gossip keys: where there is an authority,
 // one that is known, which only certified ones are.
 func (d *daemon) trusts(author membership.ID) bool {
-	return d.cert == nil || d.store.Known(author)
+	_, known := d.store.Name(author)
+	return d.cert == nil || known
 }
 
 // rekey brings gossip, prober and record to the ring, and to what the others read.

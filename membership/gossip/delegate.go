@@ -174,11 +174,9 @@ func (g *Gossip) flapped(id membership.ID, now time.Time) {
 	if !ok || more+1 < flapDeaths {
 		return
 	}
-	name := "unknown"
-	for _, m := range g.store.View(now).Members {
-		if m.ID == id {
-			name = m.Name
-		}
+	name, known := g.store.Name(id)
+	if !known {
+		name = "unknown"
 	}
 	g.log.Warn("a node keeps dying and coming back: does its daemon restart again and again (journalctl -u weftd there), or does the underlay lose packets?",
 		"node", name, "id", id.Short(), "deaths", more+1)

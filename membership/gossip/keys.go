@@ -50,7 +50,7 @@ func (g *Gossip) SendRing(id membership.ID, ring []byte) {
 	if !alive {
 		return
 	}
-	to := &memberlist.Node{Name: id.String(), Addr: addr.Addr().AsSlice(), Port: addr.Port()}
+	to := peer(id, addr)
 	g.start(func() {
 		if err := g.list.SendReliable(to, ringMessage(ring)); err != nil {
 			g.log.Debug("a ring of gossip keys was not sent", "to", id, "error", err)

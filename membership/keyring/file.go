@@ -121,40 +121,8 @@ func writeState(path string, s state) error {
 	if err != nil {
 		return fmt.Errorf("encode the keyring: %w", err)
 	}
-	if err := writeFile(path, append(text, '\n')); err != nil {
+	if err := membership.WriteFile(path, append(text, '\n')); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	return nil
-}
-
-// writeFile replaces path by data, mode 0600. When it returns nil the new content survives a
-// power cut; when it fails, path holds the old or the new content whole.
-func writeFile(path string, data []byte) error {
-	tmp := path + ".tmp"
-	if err := writeSync(tmp, data); err != nil {
-		_ = os.Remove(tmp) // the write error is the one to report
-		return err
-	}
-	if err := os.Rename(tmp, path); err != nil {
-		_ = os.Remove(tmp)
-		return err
-	}
-	// The rename is durable when the directory is.
-	d, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}
-
-func writeSync(path string, data []byte) (err error) {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	if _, err := f.Write(data); err != nil {
-		return err
-	}
-	return f.Sync()
 }
