@@ -65,7 +65,8 @@
 //
 // Since is the Version in which a claim was first published, and is kept over
 // restarts. A node is settled when it began the cluster ([Store.Settle]: all whom it was
-// told of are there and as new, or its blocks are fixed and there is nobody to ask) or has
+// told of are there and as new, or it is said to be the first and another came, or its
+// blocks are fixed and there is nobody to ask) or has
 // heard of a settled one: then its claims are published again with a Since above
 // all seen, so that nobody who started isolated outranks an established owner.
 //

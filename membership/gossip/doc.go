@@ -13,7 +13,7 @@
 //
 // The order of a start: New, Sync (bounded by ctx), Store.Publish, Store.Claim, Run.
 // After a failed Sync the node may go on: Run keeps trying, and its claims are
-// provisional until it meets another node.
+// provisional until it hears of a settled node.
 //
 // # Liveness and records
 //
