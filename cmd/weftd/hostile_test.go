@@ -168,7 +168,7 @@ func TestHostileMember(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if warnings := strings.Count(text, "level=WARN"); warnings > 60 {
+	if warnings := strings.Count(text, "level=WARN"); warnings > 30 {
 		t.Errorf("%d lines of warnings", warnings)
 	}
 }

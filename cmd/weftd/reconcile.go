@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"log/slog"
 	"net/netip"
 	"time"
 
@@ -40,7 +38,7 @@ func (d *daemon) reconcile(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	said := make(map[membership.ID]string)
+	said := newChronicle(d.log)
 	save := time.NewTicker(saveInterval)
 	defer save.Stop()
 	check := time.NewTicker(hostInterval)
@@ -80,7 +78,7 @@ func (d *daemon) reconcile(ctx context.Context) error {
 			began := time.Now()
 			due := d.allot(began)
 			view := d.store.View(began)
-			d.say(view, said)
+			said.tell(&view, began)
 			again := d.settle(view, look.way)
 			if due > 0 && (again == 0 || due < again) {
 				again = due
@@ -229,25 +227,4 @@ func (d *daemon) note(choices []choice) {
 		}
 	}
 	d.left = left
-}
-
-// say logs what became of each member since said, once.
-func (d *daemon) say(view membership.View, said map[membership.ID]string) {
-	for _, m := range append([]membership.Member{view.Self}, view.Members...) {
-		now := fmt.Sprint(m.State, " ", m.Reason)
-		if said[m.ID] == now {
-			continue
-		}
-		said[m.ID] = now
-		level := slog.LevelInfo
-		switch m.State {
-		case membership.StateFenced, membership.StateRefused, membership.StateReplaced:
-			level = slog.LevelWarn
-		}
-		args := []any{"node", m.Name, "state", m.State, "blocks", m.Prefixes}
-		if m.Reason != "" {
-			args = append(args, "reason", m.Reason)
-		}
-		d.log.Log(context.Background(), level, "member", args...)
-	}
 }
