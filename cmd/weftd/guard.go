@@ -149,15 +149,18 @@ func (d *daemon) hostState(blocks []netip.Prefix, choices []choice) host.State {
 	return s
 }
 
-// directRoutes are the one that w is probed by from an address of the TUN, and where w
-// is taken those of its blocks.
+// directRoutes are those that w is probed by from an address of the TUN, and where w is
+// taken those of its blocks. What is not bound to the underlay goes by the TUN meanwhile.
 func (d *daemon) directRoutes(w *directWay, from netip.Addr, taken bool) (routes []host.Route) {
-	if !w.Mute {
-		to := netip.PrefixFrom(w.To.Addr(), w.To.Addr().BitLen())
-		routes = append(routes, host.Route{Prefix: to, Source: from, Via: w.via, Device: d.underlay.Interface, Marked: true})
-	}
-	if !taken {
-		return routes
+	to := netip.PrefixFrom(w.To.Addr(), w.To.Addr().BitLen())
+	probe := host.Route{Prefix: to, Source: from, Via: w.via, Device: d.underlay.Interface, Probe: true}
+	switch {
+	case !taken && w.Mute:
+		return nil
+	case !taken:
+		return []host.Route{{Prefix: to, Source: from}, probe}
+	case !w.Mute:
+		routes = append(routes, probe)
 	}
 	for _, p := range w.prefixes {
 		// Without a source, since the kernel removes an IPv4 route with the address

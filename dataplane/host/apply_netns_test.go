@@ -221,8 +221,9 @@ func TestApplyNamesAForeignRoute(t *testing.T) {
 		{netlink.Route{Dst: hostNet("10.244.0.0/16"), Gw: net.ParseIP("192.0.2.1")}, "10.244.0.0/16 via 192.0.2.1 dev eth0 proto static", ourRoutes()[0]},
 		{netlink.Route{Dst: hostNet("fd00:244::/32"), Gw: net.ParseIP("2001:db8::1")}, "fd00:244::/32 via 2001:db8::1 dev eth0 proto static metric 1024", ourRoutes()[1]},
 		{netlink.Route{Dst: hostNet("10.244.2.0/24"), Gw: net.ParseIP("192.0.2.1")}, "10.244.2.0/24 via 192.0.2.1 dev eth0 proto static", directRoutes()[0]},
-		{netlink.Route{Dst: hostNet("10.244.3.0/32"), Gw: net.ParseIP("192.0.2.1"), Table: Table},
-			"10.244.3.0/32 via 192.0.2.1 dev eth0 table 119 proto static", directRoutes()[3]},
+		{netlink.Route{Dst: hostNet("10.244.3.0/32"), Gw: net.ParseIP("192.0.2.1")}, "10.244.3.0/32 via 192.0.2.1 dev eth0 proto static", directRoutes()[3]},
+		{netlink.Route{Dst: hostNet("2001:db8::5/128"), Gw: net.ParseIP("2001:db8::1"), Table: Table},
+			"2001:db8::5/128 via 2001:db8::1 dev eth0 table 119 proto static metric 1024", directRoutes()[7]},
 	} {
 		t.Run(c.text, func(t *testing.T) {
 			h := newNamespace(t)

@@ -25,7 +25,7 @@ func theirRoutes() []string {
 	return []string{"192.0.2.0/24 dev eth0 proto kernel src 192.0.2.2", "2001:db8::/64 dev eth0 proto kernel metric 256"}
 }
 
-// directState is testState with peer 2 reached directly, peer 3 probed, and peer 4 with IPv4 pods on an underlay
+// directState is testState with peer 2 reached directly, peer 3 by the TUN and probed, and peer 4 with IPv4 pods on an underlay
 // that has IPv6 only, at addresses that no connected route holds. The paths to 2001:db8::5, which is on the link, and
 // 2001:db8:66::6, which is not, are narrow.
 func directState() State {
@@ -36,8 +36,10 @@ func directState() State {
 		Route{Prefix: block2, Source: netip.MustParseAddr("10.244.1.0"), Via: netip.MustParseAddr("192.0.2.22"), Device: "eth0"},
 		Route{Prefix: block2v6, Via: netip.MustParseAddr("2001:db8::22"), Device: "eth0"},
 		Route{Prefix: netip.MustParsePrefix("10.244.4.0/24"), Via: netip.MustParseAddr("2001:db8:44::44"), Device: "eth0"},
-		Route{Prefix: netip.MustParsePrefix("10.244.3.0/32"), Via: netip.MustParseAddr("198.51.100.33"), Device: "eth0", Marked: true},
-		Route{Prefix: netip.MustParsePrefix("fd00:244:3::/128"), Via: netip.MustParseAddr("2001:db8:33::33"), Device: "eth0", Marked: true},
+		Route{Prefix: netip.MustParsePrefix("10.244.3.0/32"), Source: netip.MustParseAddr("10.244.1.0")},
+		Route{Prefix: netip.MustParsePrefix("10.244.3.0/32"), Via: netip.MustParseAddr("198.51.100.33"), Device: "eth0", Probe: true},
+		Route{Prefix: netip.MustParsePrefix("fd00:244:3::/128"), Source: netip.MustParseAddr("fd00:244:1::")},
+		Route{Prefix: netip.MustParsePrefix("fd00:244:3::/128"), Via: netip.MustParseAddr("2001:db8:33::33"), Device: "eth0", Probe: true},
 		Route{Prefix: netip.MustParsePrefix("2001:db8::5/128"), Device: "eth0", MTU: 1280, Marked: true},
 		Route{Prefix: netip.MustParsePrefix("2001:db8:66::6/128"), Via: netip.MustParseAddr("fe80::1"), Device: "eth0", MTU: 1280, Marked: true})
 	return s
@@ -49,10 +51,10 @@ func directRoutes() []string {
 		"10.244.2.0/24 via 192.0.2.22 dev eth0 proto 119 src 10.244.1.0 onlink",
 		"fd00:244:2::/64 via 2001:db8::22 dev eth0 proto 119 metric 1024 onlink",
 		"10.244.4.0/24 via inet6 2001:db8:44::44 dev eth0 proto 119 onlink",
-		"10.244.3.0/32 via 198.51.100.33 dev eth0 table 119 proto 119 onlink",
-		"fd00:244:3::/128 via 2001:db8:33::33 dev eth0 table 119 proto 119 metric 1024 onlink",
-		"unreachable 10.244.0.0/16 table 119 proto 119 metric 4278198272",
-		"unreachable fd00:244::/32 dev lo table 119 proto 119 metric 4278198272",
+		"10.244.3.0/32 dev weft0 proto 119 src 10.244.1.0",
+		"10.244.3.0/32 via 198.51.100.33 dev eth0 proto 119 metric 4278198271 onlink",
+		"fd00:244:3::/128 dev weft0 proto 119 src fd00:244:1:: metric 1024",
+		"fd00:244:3::/128 via 2001:db8:33::33 dev eth0 proto 119 metric 4278198271 onlink",
 		"2001:db8::5/128 dev eth0 table 119 proto 119 metric 1024 mtu lock 1280",
 		"2001:db8:66::6/128 via fe80::1 dev eth0 table 119 proto 119 metric 1024 onlink mtu lock 1280",
 	}
@@ -111,8 +113,8 @@ func TestApplyDoesTheRestWithoutADevice(t *testing.T) {
 	}
 }
 
-// TestProbesKeepToTheirTable also has a VPN's rule that takes all traffic, as wg-quick makes it.
-func TestProbesKeepToTheirTable(t *testing.T) {
+// TestMarkedPacketsKeepToTheirTable also has a VPN's rule that takes all traffic, as wg-quick makes it.
+func TestMarkedPacketsKeepToTheirTable(t *testing.T) {
 	h := newNamespace(t)
 	newTUN(t, "weft0")
 	eth := newUnderlay(t, h)
@@ -128,61 +130,79 @@ func TestProbesKeepToTheirTable(t *testing.T) {
 		must(t, h.nl.RuleAdd(vpn))
 	}
 	rules := ruleList(t, h)
-	way := func(to string, mark uint32) string {
-		t.Helper()
-		routes, err := h.nl.RouteGetWithOptions(net.ParseIP(to), &netlink.RouteGetOptions{Mark: mark})
-		if errors.Is(err, unix.EHOSTUNREACH) || errors.Is(err, unix.ENETUNREACH) {
-			return "unreachable"
-		}
-		must(t, err)
-		l, err := h.nl.LinkByIndex(routes[0].LinkIndex)
-		must(t, err)
-		if routes[0].Gw == nil {
-			return l.Attrs().Name
-		}
-		return l.Attrs().Name + " " + routes[0].Gw.String()
-	}
-
 	apply(t, h, directState())
 	for _, c := range []struct {
 		to   string
 		mark uint32
 		want string
 	}{
-		{"10.244.3.0", Mark, "eth0 198.51.100.33"},
-		{"fd00:244:3::", Mark, "eth0 2001:db8:33::33"},
-		{"10.244.3.0", Mark | 0x4000, "eth0 198.51.100.33"}, // Kubernetes: to be masqueraded
-		{"10.244.3.0", 0, "wg0"},
-		{"fd00:244:3::", 0, "wg0"},
-		{"10.244.3.0", Mark &^ 2, "wg0"},
-		// A pod network's address without a probe route: neither the TUN, nor the direct route of main.
-		{"10.244.3.1", Mark, "unreachable"},
-		{"10.244.2.1", Mark, "unreachable"},
-		{"fd00:244:2::1", Mark, "unreachable"},
-		// What is no pod network goes as it would without a mark.
-		{"8.8.8.8", Mark, "wg0"},
-		{"2001:db8:ffff::1", Mark, "wg0"},
+		{"2001:db8:ffff::1", Mark, "wg0"}, // nothing that is narrow
 		{"2001:db8::5", Mark, "eth0"},
 		{"2001:db8:66::6", Mark, "eth0 fe80::1"},
+		{"2001:db8:66::6", Mark | 0x4000, "eth0 fe80::1"}, // Kubernetes: to be masqueraded
+		{"2001:db8:66::6", Mark &^ 2, "wg0"},
 		{"2001:db8:66::6", 0, "wg0"},
 		{"192.0.2.2", Mark, "lo"}, // the host's own
 	} {
-		if got := way(c.to, c.mark); got != c.want {
+		if got := hop(t, h, c.to, &netlink.RouteGetOptions{Mark: c.mark}); got != c.want {
 			t.Errorf("with the mark %#x %s is reached by %s, want %s", c.mark, c.to, got, c.want)
 		}
 	}
-
-	// One family's marked routes end: its rule goes, the other's stays.
-	s := directState()
-	s.Routes = s.Routes[:len(s.Routes)-3]
-	apply(t, h, s)
-	if got := ruleList(t, h); len(got) != len(rules)+1 || !slices.Contains(got, "IPv4 rule priority 119 fwmark 0x100e/0x100e lookup 119 proto 119") {
-		t.Errorf("rules with marked IPv4 routes alone: %q", got)
+	if got := ruleList(t, h); len(got) != len(rules)+1 || !slices.Contains(got, "IPv6 rule priority 119 fwmark 0x100e/0x100e lookup 119 proto 119") {
+		t.Errorf("rules with marked IPv6 routes alone: %q", got)
 	}
 	apply(t, h, testState())
 	if d := cmp.Diff(rules, ruleList(t, h)); d != "" {
 		t.Errorf("rules without a marked route (-want +got):\n%s", d)
 	}
+}
+
+// hop is the device, and the gateway, by which the kernel sends.
+func hop(t *testing.T, h *Host, to string, options *netlink.RouteGetOptions) string {
+	t.Helper()
+	routes, err := h.nl.RouteGetWithOptions(net.ParseIP(to), options)
+	if errors.Is(err, unix.EHOSTUNREACH) || errors.Is(err, unix.ENETUNREACH) {
+		return "unreachable"
+	}
+	must(t, err)
+	l, err := h.nl.LinkByIndex(routes[0].LinkIndex)
+	must(t, err)
+	if routes[0].Gw == nil {
+		return l.Attrs().Name
+	}
+	return l.Attrs().Name + " " + routes[0].Gw.String()
+}
+
+// A probe goes the way that it shall prove, and whatever else there is to the same address the way that is taken.
+func TestProbesGoTheirOwnWay(t *testing.T) {
+	h := newNamespace(t)
+	newTUN(t, "weft0")
+	newUnderlay(t, h)
+	probed := func(taken bool) {
+		t.Helper()
+		s, others := directState(), map[string]string{"10.244.3.0": "weft0", "fd00:244:3::": "weft0", "10.244.3.7": "weft0", "fd00:244:3::7": "weft0"}
+		if taken {
+			others = map[string]string{"10.244.3.0": "eth0 198.51.100.33", "fd00:244:3::": "eth0 2001:db8:33::33", "10.244.3.7": "eth0 198.51.100.33", "fd00:244:3::7": "eth0 2001:db8:33::33"}
+			s.Routes = slices.DeleteFunc(s.Routes, func(r Route) bool { return r.Prefix.IsSingleIP() && r.Device == "" })
+			s.Routes = append(s.Routes,
+				Route{Prefix: netip.MustParsePrefix("10.244.3.0/24"), Via: netip.MustParseAddr("198.51.100.33"), Device: "eth0"},
+				Route{Prefix: netip.MustParsePrefix("fd00:244:3::/64"), Via: netip.MustParseAddr("2001:db8:33::33"), Device: "eth0"})
+		}
+		apply(t, h, s)
+		for to, want := range others {
+			if got := hop(t, h, to, nil); got != want {
+				t.Errorf("taken %v: %s is reached by %s, want %s", taken, to, got, want)
+			}
+		}
+		for to, want := range map[string]string{"10.244.3.0": "eth0 198.51.100.33", "fd00:244:3::": "eth0 2001:db8:33::33"} {
+			if got := hop(t, h, to, &netlink.RouteGetOptions{Oif: "eth0"}); got != want {
+				t.Errorf("taken %v: a probe to %s goes by %s, want %s", taken, to, got, want)
+			}
+		}
+	}
+	probed(false)
+	probed(true)
+	probed(false)
 }
 
 // What a link takes has no say in what the path does, nor the other way round.

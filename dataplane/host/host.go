@@ -74,8 +74,11 @@ type Route struct {
 	// include/net/ip6_route.h). It is locked: else a change of the link's MTU may carry it along
 	// (rt6_mtu_change_route, net/ipv6/route.c).
 	MTU int
+	// Probe gives the route the worst metric but one: the packets of a socket that is bound to Device go by it
+	// (ListenProbe), and all others by another route to Prefix, which must be there where that leads elsewhere.
+	Probe bool
 	// Marked puts the route into Table in place of the main table. Packets with Mark consult that first. What it
-	// does not hold goes as all else does, but never into State.Link: that is unreachable for them.
+	// does not hold goes as all else does.
 	Marked bool
 }
 
@@ -119,8 +122,6 @@ func (h *Host) Close() error {
 //
 // repaired names what the Apply before left in place, s wants too, and was found gone or changed, each as
 // "route 10.244.2.0/24 via 192.0.2.2 dev eth0 proto 119 onlink": somebody else did that.
-//
-// A probe must not be sent by a marked route that s no longer holds: the rule goes with the last one.
 func (h *Host) Apply(s State) (repaired []string, err error) {
 	if err := s.validate(); err != nil {
 		return nil, fmt.Errorf("host state: %w", err)
@@ -215,6 +216,8 @@ func (r Route) validate() error {
 		return fmt.Errorf("the source %v is of the other family", r.Source)
 	case r.Via.IsValid() && r.Device == "":
 		return errors.New("a next hop is on an interface")
+	case r.Probe && (!r.Via.IsValid() || r.Marked):
+		return errors.New("a probe goes to a next hop, and by no table of its own")
 	case r.Unreachable && (r.Device != "" || r.MTU != 0):
 		return errors.New("unreachable, and yet it leads somewhere")
 	case r.Via.Is4() && !v4, r.Via.Is4In6(), r.Via.Zone() != "":

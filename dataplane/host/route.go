@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -16,6 +15,9 @@ const (
 	// reads the top octet as an administrative distance, so [255/8192], worse than any route it would install.
 	// netlink's Priority is an int, which does not hold it on 32-bit machines.
 	unreachableMetric = 0xFF002000
+
+	// probeMetric is the next better one.
+	probeMetric = unreachableMetric - 1
 
 	// defaultMetric6 is IP6_RT_PRIO_USER of linux/ipv6_route.h, which the kernel takes where none is given.
 	defaultMetric6 = 1024
@@ -102,7 +104,7 @@ func significant(r netlink.Route) netlink.Route {
 	return r
 }
 
-// applyRoutes makes s.Routes, and what ends [Table], the only routes with weft's mark. Additions come before
+// applyRoutes makes s.Routes the only routes with weft's mark. Additions come before
 // removals, so that a prefix which moves to another route never falls back to the default route in between.
 func (h *Host) applyRoutes(l *ledger, links []netlink.Link, s State) error {
 	have, err := h.routes()
@@ -116,7 +118,7 @@ func (h *Host) applyRoutes(l *ledger, links []netlink.Link, s State) error {
 	}
 	var errs []error
 	var wanted []netlink.Route
-	for _, r := range append(s.tableEnds(), s.Routes...) {
+	for _, r := range s.Routes {
 		index, ok := indices[cmp.Or(r.Device, s.Link)]
 		if !ok {
 			errs = append(errs, fmt.Errorf("add route %v: interface %s does not exist", r.Prefix, r.Device))
@@ -153,19 +155,6 @@ func (h *Host) routeChanges(plan routePlan, names linkNames) []change {
 	return changes
 }
 
-// tableEnds keep a probe that [Table] has no route for from trying the next table, where it would travel by another
-// way than the one it shall prove. What goes to a peer's endpoint may try it: before its route is in place, it goes as
-// it would without a mark.
-func (s State) tableEnds() (ends []Route) {
-	marked := s.marked()
-	for _, r := range s.Routes {
-		if r.Device == "" && !r.Unreachable && !r.Marked && slices.Contains(marked, familyOf(r.Prefix.Addr())) {
-			ends = append(ends, Route{Prefix: r.Prefix, Unreachable: true, Marked: true})
-		}
-	}
-	return ends
-}
-
 // kernelRoute is r, which goes out of the interface link, in the form in which the kernel will list it.
 func kernelRoute(r Route, link int) netlink.Route {
 	v4 := r.Prefix.Addr().Is4()
@@ -186,6 +175,9 @@ func kernelRoute(r Route, link int) netlink.Route {
 	k.MTU, k.MTULock = r.MTU, r.MTU != 0
 	if !v4 {
 		k.Priority = defaultMetric6
+	}
+	if r.Probe {
+		k.Priority = probeMetric
 	}
 	switch {
 	case r.Via.IsValid():

@@ -22,7 +22,7 @@ func TestPlanRoutes(t *testing.T) {
 	answer := kernelRoute(Route{Prefix: netip.MustParsePrefix("10.244.1.0/24"), Unreachable: true}, testTUN)
 	want := []netlink.Route{overlay, answer}
 	direct := kernelRoute(Route{Prefix: netip.MustParsePrefix("10.244.2.0/24"), Via: netip.MustParseAddr("192.0.2.2"), Device: "eth0"}, 3)
-	probe := kernelRoute(Route{Prefix: netip.MustParsePrefix("10.244.2.0/24"), Via: netip.MustParseAddr("192.0.2.2"), Device: "eth0", Marked: true}, 3)
+	probe := kernelRoute(Route{Prefix: netip.MustParsePrefix("10.244.2.0/24"), Via: netip.MustParseAddr("192.0.2.2"), Device: "eth0", Probe: true}, 3)
 	answer6 := kernelRoute(Route{Prefix: netip.MustParsePrefix("fd00::/64"), Unreachable: true}, testTUN)
 
 	with := func(r netlink.Route, change func(*netlink.Route)) netlink.Route {

@@ -11,7 +11,7 @@ import (
 
 // rulePriority puts the rule for marked packets behind the one for the host's own addresses, which is 0, or 100 where
 // Cilium moved it, and before all that look into the main table or send everything to a VPN: wg-quick's and
-// Tailscale's begin at 5210. The route that proves a peer's way must be the one that its packets will take.
+// Tailscale's begin at 5210.
 const rulePriority = 119
 
 // markRule is the rule in the form in which the kernel lists it.

@@ -65,9 +65,9 @@ func TestWatchAndRepair(t *testing.T) {
 	}{
 		{"an IPv4 route", func() error { return h.nl.RouteDel(&netlink.Route{Dst: hostNet("10.244.2.0/24")}) }, []string{"route " + directRoutes()[0]}},
 		{"an IPv6 route", func() error { return h.nl.RouteDel(&netlink.Route{Dst: hostNet("fd00:244:2::/64")}) }, []string{"route " + directRoutes()[1]}},
-		{"what ends the probes' table", func() error {
-			return h.nl.RouteDel(&netlink.Route{Dst: hostNet("10.244.0.0/16"), Table: Table, Type: unix.RTN_UNREACHABLE})
-		}, []string{"route " + directRoutes()[5]}},
+		{"a probe's route", func() error {
+			return h.nl.RouteDel(&netlink.Route{Dst: hostNet("10.244.3.0/32"), Priority: probeMetric})
+		}, []string{"route " + directRoutes()[4]}},
 		{"a next hop", func() error {
 			r := kernelRoute(directState().Routes[4], eth.Attrs().Index)
 			r.Gw = netip.MustParseAddr("192.0.2.66").AsSlice()

@@ -68,7 +68,8 @@ func (h *Host) routeGet(to netip.Addr, options *netlink.RouteGetOptions) (netlin
 	return routes[0], nil
 }
 
-// Direct is the routes with weft's mark that lead to a next hop on a device, whichever run of weft made them.
+// Direct is the routes with weft's mark by which pods' packets go to a next hop on a device, whichever run of weft
+// made them.
 func (h *Host) Direct(device string) ([]Route, error) {
 	links, err := h.links()
 	if err != nil {
@@ -82,7 +83,7 @@ func (h *Host) Direct(device string) ([]Route, error) {
 	var direct []Route
 	for _, r := range routes {
 		via := gateway(&netlink.NexthopInfo{Gw: r.Gw, Via: r.Via})
-		if r.Protocol == RouteProtocol && r.Table == unix.RT_TABLE_MAIN && via.IsValid() && names[r.LinkIndex] == device {
+		if r.Protocol == RouteProtocol && r.Table == unix.RT_TABLE_MAIN && r.Priority != probeMetric && via.IsValid() && names[r.LinkIndex] == device {
 			direct = append(direct, Route{Prefix: prefixOf(r.Dst), Source: addrOf(r.Src), Via: via, Device: device})
 		}
 	}
