@@ -11,7 +11,7 @@ import (
 	"github.com/weft-net/weft/membership"
 )
 
-const troubleAllot = "this node has no block for its pods"
+const troubleAllot = "this node's claims to blocks could not be brought up to date"
 
 // beginInterval is how often a node that has heard of no cluster looks whether all
 // whom it was told of are here, so that together they are one.
