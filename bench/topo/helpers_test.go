@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/weft-net/weft/cni/sandbox"
 )
 
 func newTopology(t *testing.T) *Topology {
@@ -153,15 +155,15 @@ func rename(t *testing.T, from, to runID) {
 		t.Fatal(err)
 	}
 	for _, name := range runs[from] {
-		path := filepath.Join(netnsDir, name)
-		renamed := filepath.Join(netnsDir, to.String()+strings.TrimPrefix(name, from.String()))
+		path := filepath.Join(sandbox.Dir, name)
+		renamed := filepath.Join(sandbox.Dir, to.String()+strings.TrimPrefix(name, from.String()))
 		if err := os.WriteFile(renamed, nil, 0o400); err != nil {
 			t.Fatal(err)
 		}
 		if out, err := exec.Command("mount", "--bind", path, renamed).CombinedOutput(); err != nil {
 			t.Fatalf("mount %s: %v: %s", renamed, err, out)
 		}
-		if err := deleteNamespace(name); err != nil {
+		if err := sandbox.Delete(name); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"time"
@@ -18,6 +17,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"github.com/weft-net/weft/cni/sandbox"
 )
 
 // A Namespace is a named network namespace of a topology: the underlay, a node or a pod.
@@ -28,7 +29,7 @@ type Namespace struct {
 	handle   *netlink.Handle
 }
 
-// addNamespace makes a namespace with lo up. It is registered before it exists, so that Close
+// addNamespace makes a namespace. It is registered before it exists, so that Close
 // removes whatever part of it came to be.
 func (t *Topology) addNamespace(label string) (*Namespace, error) {
 	ns := &Namespace{topology: t, label: label, name: t.run.String() + "-" + label}
@@ -36,9 +37,6 @@ func (t *Topology) addNamespace(label string) (*Namespace, error) {
 		return nil, err
 	}
 	if err := ns.Do(resetInherited); err != nil {
-		return nil, err
-	}
-	if _, err := ns.upLink("lo"); err != nil {
 		return nil, err
 	}
 	return ns, nil
@@ -56,8 +54,8 @@ func (t *Topology) register(ns *Namespace) error {
 		}
 	}
 	t.namespaces = append(t.namespaces, ns)
-	if err := createNamespace(ns.name); err != nil {
-		return fmt.Errorf("create network namespace %s: %w", ns.name, err)
+	if err := sandbox.Create(ns.name); err != nil {
+		return err
 	}
 	fd, err := netns.GetFromName(ns.name)
 	if err != nil {
@@ -66,65 +64,6 @@ func (t *Topology) register(ns *Namespace) error {
 	defer fd.Close()
 	if ns.handle, err = netlink.NewHandleAt(fd, unix.NETLINK_ROUTE); err != nil {
 		return fmt.Errorf("open netlink in %s: %w", ns.label, err)
-	}
-	return nil
-}
-
-// prepareDir makes dir a shared mount the way `ip netns add` does, under the same lock (iproute2,
-// ip/ipnetns.c). Left to the first `ip netns add` of the machine, that would cover the
-// namespaces there are with copies of their mounts, and nobody could remove them any more.
-func prepareDir(dir string) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	lock, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer lock.Close()
-	if err := ignoringEINTR(func() error { return unix.Flock(int(lock.Fd()), unix.LOCK_EX) }); err != nil {
-		return fmt.Errorf("lock %s: %w", dir, err)
-	}
-	err = unix.Mount("", dir, "none", unix.MS_SHARED|unix.MS_REC, "")
-	if errors.Is(err, unix.EINVAL) { // not a mount yet
-		if err := unix.Mount(dir, dir, "none", unix.MS_BIND|unix.MS_REC, ""); err != nil {
-			return fmt.Errorf("mount %s on itself: %w", dir, err)
-		}
-		err = unix.Mount("", dir, "none", unix.MS_SHARED|unix.MS_REC, "")
-	}
-	if err != nil {
-		return fmt.Errorf("share the mount %s: %w", dir, err)
-	}
-	return nil
-}
-
-func ignoringEINTR(call func() error) error {
-	for {
-		if err := call(); !errors.Is(err, unix.EINTR) {
-			return err
-		}
-	}
-}
-
-func createNamespace(name string) error {
-	return onOwnThread(func() error {
-		fd, err := netns.NewNamed(name)
-		if err != nil {
-			return err
-		}
-		return fd.Close()
-	})
-}
-
-// deleteNamespace removes a name. It accepts one that is half made or half removed: a file
-// nothing is mounted on, or no file.
-func deleteNamespace(name string) error {
-	path := filepath.Join(netnsDir, name)
-	if err := unix.Unmount(path, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
-		return fmt.Errorf("unmount %s: %w", path, err)
-	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
 	}
 	return nil
 }
@@ -156,7 +95,7 @@ func resetInherited() error {
 func (ns *Namespace) Name() string { return ns.name }
 
 // Path returns the namespace's file.
-func (ns *Namespace) Path() string { return filepath.Join(netnsDir, ns.name) }
+func (ns *Namespace) Path() string { return sandbox.Path(ns.name) }
 
 // String returns the short name, NODE or NODE-POD.
 func (ns *Namespace) String() string { return ns.label }

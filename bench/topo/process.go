@@ -174,3 +174,11 @@ func (p *Process) Log() (string, error) {
 	}
 	return string(data), nil
 }
+
+func ignoringEINTR(call func() error) error {
+	for {
+		if err := call(); !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+}

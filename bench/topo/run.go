@@ -13,6 +13,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/weft-net/weft/cni/sandbox"
 )
 
 // keptMark is the file in a run's directory that says the run outlives its process.
@@ -117,7 +119,7 @@ func findRuns() (map[runID][]string, error) {
 			runs[run] = nil
 		}
 	}
-	namespaces, err := os.ReadDir(netnsDir)
+	namespaces, err := os.ReadDir(sandbox.Dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}

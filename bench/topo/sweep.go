@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/weft-net/weft/cni/sandbox"
 )
 
 // removeCrashed removes the runs whose process is gone, except kept ones.
@@ -60,7 +62,7 @@ func RemoveKept(prefix string) (int, error) {
 func removeRun(run runID, namespaces []string) error {
 	errs := []error{killInside(namespaces)}
 	for _, name := range namespaces {
-		errs = append(errs, deleteNamespace(name))
+		errs = append(errs, sandbox.Delete(name))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("remove run %s: %w", run, err)
@@ -72,7 +74,7 @@ func removeRun(run runID, namespaces []string) error {
 func killInside(names []string) error {
 	var namespaces []os.FileInfo
 	for _, name := range names {
-		info, err := os.Stat(filepath.Join(netnsDir, name))
+		info, err := os.Stat(filepath.Join(sandbox.Dir, name))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}

@@ -12,7 +12,7 @@ import (
 	"sync"
 	"testing"
 
-	"golang.org/x/sys/unix"
+	"github.com/weft-net/weft/cni/sandbox"
 )
 
 func TestSideBySide(t *testing.T) {
@@ -94,20 +94,6 @@ func runUntilKilled() {
 	select {}
 }
 
-// What covers a folder with a mount of itself would make the namespaces in it irremovable.
-func TestPreparedDirIsNotCoveredAgain(t *testing.T) {
-	dir := t.TempDir()
-	if err := errors.Join(prepareDir(dir), prepareDir(dir)); err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.Unmount(dir, 0); err != nil {
-		t.Fatalf("the folder is no mount: %v", err)
-	}
-	if err := unix.Unmount(dir, 0); !errors.Is(err, unix.EINVAL) {
-		t.Errorf("the folder was mounted twice: %v", err)
-	}
-}
-
 func TestKeep(t *testing.T) {
 	const prefix = "keeptest"
 	topology, err := New(prefix)
@@ -139,7 +125,7 @@ func TestKeep(t *testing.T) {
 	if !isAlive(t, detached.PID()) {
 		t.Error("New has swept a kept run")
 	}
-	if out, err := exec.Command("nsenter", "--net="+filepath.Join(netnsDir, gone.String()+"-a"), "ping", "-c1", "-W2", b.Addr.String()).CombinedOutput(); err != nil {
+	if out, err := exec.Command("nsenter", "--net="+filepath.Join(sandbox.Dir, gone.String()+"-a"), "ping", "-c1", "-W2", b.Addr.String()).CombinedOutput(); err != nil {
 		t.Errorf("ping in the kept run: %v: %s", err, out)
 	}
 	if n, err := RemoveKept(prefix + "x"); n != 0 || err != nil || !isAlive(t, detached.PID()) {

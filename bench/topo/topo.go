@@ -32,11 +32,12 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
+
+	"github.com/weft-net/weft/cni/sandbox"
 )
 
 const (
-	netnsDir = "/run/netns" // where iproute2 and nsenter look for named namespaces
-	runDir   = "/run"
+	runDir = "/run"
 
 	bridgeName = "underlay"
 	// killTimeout bounds the wait for killed processes. SIGKILL acts within milliseconds
@@ -75,9 +76,6 @@ type Topology struct {
 func New(prefix string) (*Topology, error) {
 	if err := checkName(prefix); err != nil {
 		return nil, fmt.Errorf("new topology: prefix: %w", err)
-	}
-	if err := prepareDir(netnsDir); err != nil {
-		return nil, fmt.Errorf("new topology: prepare the folder of named namespaces: %w", err)
 	}
 	if err := removeCrashed(); err != nil {
 		return nil, fmt.Errorf("remove what a crashed run left: %w", err)
@@ -167,7 +165,7 @@ func (t *Topology) shutDown() error {
 		ns.closeHandle()
 	}
 	for _, name := range names {
-		errs = append(errs, deleteNamespace(name))
+		errs = append(errs, sandbox.Delete(name))
 	}
 	errs = append(errs, os.RemoveAll(t.run.dir()))
 	if err := errors.Join(errs...); err != nil {
