@@ -5,6 +5,10 @@ GO_MIN      := 1.26
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME    := 10s
 PREFIX      := /usr/local
+
+# The reference plugins of the CNI project that the benchmarks compare with.
+CNI_PLUGINS := main/bridge ipam/host-local
+
 export CGO_ENABLED := 0
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null)
@@ -22,8 +26,8 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: go ## static binaries in bin/
-	@go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/ ./cmd/weftd ./cmd/weft
-	@echo "built bin/weftd and bin/weft"
+	@go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/ ./cmd/weftd ./cmd/weft ./cmd/weft-cni
+	@echo "built bin/weftd, bin/weft and bin/weft-cni"
 
 demo: root need-demo build ## three nodes on this machine, shown at work; KEEP=1 leaves them running
 	@go build -buildvcs=false -o bin/weft-demo ./bench/demo
@@ -36,7 +40,7 @@ demo-down: go root ## take down what `make demo KEEP=1` left running
 test: lint race netns partition ## everything CI runs; the four can be run alone
 
 lint: go ## formatting, vet and staticcheck
-	@unformatted=$$(gofmt -l bench cmd dataplane encap membership); \
+	@unformatted=$$(gofmt -l bench cmd cni dataplane encap membership); \
 	    [ -z "$$unformatted" ] || { echo "not formatted, run gofmt -w:" $$unformatted; exit 1; }
 	go vet ./...
 	go vet -tags netns,partition ./...
@@ -81,16 +85,17 @@ bench-quick: root need-bench bench-build ## the same in two minutes: does the ha
 
 bench-build: build
 	@go build -trimpath -buildvcs=false -o bin/ golang.zx2c4.com/wireguard
+	@GOBIN=$(CURDIR)/bin/cni go install $(CNI_PLUGINS:%=github.com/containernetworking/plugins/plugins/%@v1.9.1)
 	@go build -buildvcs=false -o bin/weft-bench ./bench
 
 install: build ## binaries, systemd unit and an example configuration, below DESTDIR
-	install -D -t $(DESTDIR)$(PREFIX)/bin bin/weftd bin/weft
+	install -D -t $(DESTDIR)$(PREFIX)/bin bin/weftd bin/weft bin/weft-cni
 	install -D -m 644 -t $(DESTDIR)/etc/systemd/system cmd/weftd/weftd.service
 	install -d $(DESTDIR)/etc/weft
 	[ -e $(DESTDIR)/etc/weft/weft.yaml ] || bin/weftd config default > $(DESTDIR)/etc/weft/weft.yaml
 
-uninstall: ## what install put in place, but not the configuration
-	rm -f $(DESTDIR)$(PREFIX)/bin/weftd $(DESTDIR)$(PREFIX)/bin/weft $(DESTDIR)/etc/systemd/system/weftd.service
+uninstall: ## what install put in place, but not the configuration; run `weft uninstall` before
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/bin/,weftd weft weft-cni) $(DESTDIR)/etc/systemd/system/weftd.service
 
 clean: ## what the build made
 	rm -rf bin bench/out

@@ -34,6 +34,7 @@ type network struct {
 	mtu            int    // of the underlay
 	ipv6           bool   // the pods have IPv6 too, and the traffic is of that
 	client, server *site
+	plugin         plugin         // of the server's node, in scenarios that attach pods
 	leave          []func() error // what a subject leaves outside the topology, by close
 }
 

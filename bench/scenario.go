@@ -85,7 +85,8 @@ func scenarios(l lengths) []scenario {
 		s.mtu = jumboMTU
 		all = append(all, s)
 	}
-	return append(all, routeLookupScenario(), routeUpdateScenario(), peersScenario(l))
+	return append(all, onNode(tcpScenario("tcp-1", "TCP, one stream", l, 1)), onNode(tcpScenario("tcp-4", "TCP, 4 streams", l, 4)),
+		cniScenario(), burstScenario(), routeLookupScenario(), routeUpdateScenario(), peersScenario(l))
 }
 
 // overIPv6 makes a variant of a scenario, which stands next to it, since they are compared.
@@ -102,7 +103,8 @@ func overIPv6(s scenario) scenario {
 var defaultScenarios = []string{
 	"tcp-1", "tcp-1" + ipv6Suffix, "tcp-4", "tcp-4" + ipv6Suffix, "tcp-16", "tcp-bidir",
 	"udp-64", "udp-1400", "rr", "rr-loaded", "crr",
-	"tcp-1" + jumboSuffix, "tcp-4" + jumboSuffix, "route-lookup", "route-update", "scale-peers",
+	"tcp-1" + jumboSuffix, "tcp-4" + jumboSuffix,
+	"tcp-1-node", "tcp-4-node", "cni", "cni-burst", "route-lookup", "route-update", "scale-peers",
 }
 
 // Immutable.

@@ -42,14 +42,16 @@ type member struct {
 	cidr   netip.Prefix // its block, once it has one
 	config string       // path of the configuration file
 	socket string
+	pods   string        // folder of the records of its pods
 	daemon *topo.Process // the latest
 	down   bool          // on purpose
 }
 
 // A pod answers the questions of the matrix.
 type pod struct {
-	*topo.Pod
+	*topo.Namespace
 	name string
+	addr netip.Addr
 }
 
 // newCluster returns an empty cluster, which the caller must close.
@@ -87,22 +89,24 @@ func (c *cluster) addMember(number int) error {
 		Node:   node,
 		config: filepath.Join(c.topology.Dir(), name+".yaml"),
 		socket: filepath.Join(c.topology.Dir(), name+".sock"),
+		pods:   filepath.Join(c.topology.Dir(), name+".pods"),
 	}
 	c.members = append(c.members, m)
 	return c.writeConfig(m, "udp")
 }
 
-// addPods adds the pods podNUMBERa, ... of every node, in the block that it took.
-func (c *cluster) addPods() (err error) {
+// addPods has weft make the pods podNUMBERa, ... of every node, in namespaces that the topology removes.
+func (c *cluster) addPods(ctx context.Context) (err error) {
 	for number, m := range c.members {
 		for i := range podsPerNode {
-			octets := m.cidr.Addr().As4()
-			octets[3] = byte(10 + i)
 			p := &pod{name: fmt.Sprintf("pod%d%c", number+1, 'a'+i)}
-			if p.Pod, err = m.Pod(p.name, netip.AddrFrom4(octets)); err != nil {
+			if p.Namespace, err = m.Sandbox(p.name); err != nil {
 				return err
 			}
-			if err := c.responders.add(p.Pod); err != nil {
+			if p.addr, err = c.wire(ctx, m, p); err != nil {
+				return err
+			}
+			if err := c.responders.add(p); err != nil {
 				return err
 			}
 			c.pods = append(c.pods, p)
@@ -244,7 +248,8 @@ func (c *cluster) printLookAround(s *screen) {
 	s.printf("\nEverything is left running. Look around:\n")
 	s.printf("  %s --socket %s peers --watch\n", c.binaries.weft, m.socket)
 	s.printf("  nsenter --net=%s ip route\n", m.Path())
-	s.printf("  nsenter --net=%s ping %s\n", p.Path(), far.Addr)
+	s.printf("  %s pod list --data-dir %s\n", c.binaries.weft, m.pods)
+	s.printf("  nsenter --net=%s ping %s\n", p.Path(), far.addr)
 	s.printf("  tail -F %s\n", filepath.Join(c.topology.Dir(), "*weftd*.log"))
 	s.printf("Take it down:\n  make demo-down\n")
 }

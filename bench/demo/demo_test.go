@@ -75,7 +75,7 @@ func TestMatrixOutcome(t *testing.T) {
 	a, b := &topo.Namespace{}, &topo.Namespace{}
 	m := matrix{
 		from: []source{{ns: a, name: "pod1a"}, {ns: b, name: "node1"}},
-		to:   []*pod{{Pod: &topo.Pod{Namespace: a}, name: "pod1a"}},
+		to:   []*pod{{Namespace: a, name: "pod1a"}},
 		errs: [][]error{{nil}, {nil}},
 	}
 	shown, err := m.outcome(&screen{})

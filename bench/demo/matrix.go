@@ -27,10 +27,10 @@ type responders struct {
 	serving sync.WaitGroup
 }
 
-func (r *responders) add(p *topo.Pod) error {
+func (r *responders) add(p *pod) error {
 	var socket *net.UDPConn
 	err := p.Do(func() (err error) {
-		socket, err = net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(p.Addr, responderPort)))
+		socket, err = net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(p.addr, responderPort)))
 		return err
 	})
 	if err != nil {
@@ -124,7 +124,7 @@ type source struct {
 func (c *cluster) measure(ctx context.Context) matrix {
 	m := matrix{to: c.pods}
 	for _, p := range c.pods {
-		m.from = append(m.from, source{ns: p.Namespace, name: p.name, addr: p.Addr})
+		m.from = append(m.from, source{ns: p.Namespace, name: p.name, addr: p.addr})
 	}
 	for _, node := range c.members {
 		m.from = append(m.from, source{ns: node.Namespace, name: node.String()})
@@ -134,7 +134,7 @@ func (c *cluster) measure(ctx context.Context) matrix {
 		m.errs[i] = make([]error, len(m.to))
 		for j, p := range m.to {
 			if !m.isSelf(i, j) {
-				m.errs[i][j] = m.from[i].reach(ctx, p.Addr)
+				m.errs[i][j] = m.from[i].reach(ctx, p.addr)
 			}
 		}
 	})

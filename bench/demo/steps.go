@@ -65,7 +65,7 @@ func discover(ctx context.Context, _ *screen, c *cluster) (outcome, error) {
 		return outcome{}, err
 	}
 	took := time.Since(started)
-	if err := errors.Join(c.addPods(), c.setPodMTUs(ctx)); err != nil {
+	if err := c.addPods(ctx); err != nil {
 		return outcome{}, err
 	}
 	shown := outcome{detail: fmt.Sprintf("%s after the start, from one seed address and a key", seconds(took))}
@@ -95,22 +95,6 @@ func (c *cluster) meshed(ctx context.Context) error {
 	for _, m := range c.members {
 		if err := c.seesUp(ctx, m, c.others(m)); err != nil {
 			return err
-		}
-	}
-	return nil
-}
-
-// setPodMTUs gives every pod the MTU of its node's overlay device.
-func (c *cluster) setPodMTUs(ctx context.Context) error {
-	for i, m := range c.members {
-		answer, err := query[status](ctx, c, m, "status")
-		if err != nil {
-			return err
-		}
-		for _, p := range c.pods[i*podsPerNode:][:podsPerNode] {
-			if err := p.SetMTU(answer.Tun.MTU); err != nil {
-				return err
-			}
 		}
 	}
 	return nil
@@ -170,7 +154,7 @@ func killLast(ctx context.Context, _ *screen, c *cluster) (outcome, error) {
 // showUnreachable pings a pod that no node owns now, and wants a refusal, not silence.
 func showUnreachable(ctx context.Context, _ *screen, c *cluster) (outcome, error) {
 	from, to := c.pods[0], c.pods[len(c.pods)-1]
-	out, err := from.Run(ctx, "ping", "-n", "-c3", "-i0.3", "-W1", to.Addr.String())
+	out, err := from.Run(ctx, "ping", "-n", "-c3", "-i0.3", "-W1", to.addr.String())
 	if err == nil {
 		return outcome{}, fmt.Errorf("%s of the dead node still answers %s", to.name, from.name)
 	}
@@ -218,7 +202,7 @@ func goDirect(ctx context.Context, _ *screen, c *cluster) (outcome, error) {
 	defer ping.Wait()
 	defer stop()
 	ping.Go(func() {
-		out, _ = from.Run(pinging, "ping", "-n", "-q", fmt.Sprint("-c", count), fmt.Sprint("-i", interval.Seconds()), to.Addr.String()) // what got lost is in out
+		out, _ = from.Run(pinging, "ping", "-n", "-q", fmt.Sprint("-c", count), fmt.Sprint("-i", interval.Seconds()), to.addr.String()) // what got lost is in out
 	})
 	for _, m := range c.members {
 		if err := c.restart(ctx, m, "auto"); err != nil {

@@ -48,7 +48,7 @@ func (c *cluster) measureThroughput(ctx context.Context, from, to *pod) (t throu
 	if err != nil {
 		return t, err
 	}
-	out, err := from.Run(ctx, "iperf3", "--client", to.Addr.String(), "--time", "3", "--json")
+	out, err := from.Run(ctx, "iperf3", "--client", to.addr.String(), "--time", "3", "--json")
 	if err != nil {
 		return t, err
 	}

@@ -28,9 +28,6 @@ type (
 	status struct {
 		PodCIDRs []netip.Prefix `json:"podCIDRs"`
 		Reason   string         `json:"reason"`
-		Tun      struct {
-			MTU int `json:"mtu"`
-		} `json:"tun"`
 	}
 	accounts struct {
 		Egress  direction        `json:"egress"`
@@ -55,6 +52,21 @@ func query[T any](ctx context.Context, c *cluster, m *member, verb string) (T, e
 		return answer, fmt.Errorf("weft %s --json on %s: %w", verb, m, err)
 	}
 	return answer, nil
+}
+
+// wire makes a pod of m's out of p's namespace, and returns its address.
+func (c *cluster) wire(ctx context.Context, m *member, p *pod) (netip.Addr, error) {
+	out, err := m.Run(ctx, c.binaries.weft, "--socket", m.socket, "pod", "add", p.name, "--netns", p.Path(), "--data-dir", m.pods, "--json")
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	var answer struct {
+		Addresses []netip.Addr `json:"addresses"`
+	}
+	if err := json.Unmarshal([]byte(out), &answer); err != nil || len(answer.Addresses) != 1 {
+		return netip.Addr{}, fmt.Errorf("weft pod add on %s: %q: %w", m, out, err)
+	}
+	return answer.Addresses[0], nil
 }
 
 // seesUp checks that m has exactly the given members as peers that are up, and routes to them.

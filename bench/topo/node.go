@@ -153,3 +153,15 @@ func (t *Topology) plug(port netlink.Link) error {
 func (n *Node) SetMTU(mtu int) error {
 	return errors.Join(n.setMTU(n.eth0, mtu), n.far.setMTU(n.port, mtu))
 }
+
+// Sandbox adds a namespace to the topology, named after the node, that is connected to nothing yet.
+func (n *Node) Sandbox(name string) (*Namespace, error) {
+	if err := checkName(name); err != nil {
+		return nil, fmt.Errorf("add a sandbox to %s: %w", n.label, err)
+	}
+	ns, err := n.topology.addNamespace(n.label + "-" + name)
+	if err != nil {
+		return nil, fmt.Errorf("add sandbox %s to %s: %w", name, n.label, err)
+	}
+	return ns, nil
+}

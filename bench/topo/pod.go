@@ -27,12 +27,9 @@ type Pod struct {
 // the node a route to addr by way of an interface named after the pod. Neither side needs ARP.
 // The MTU is the veth default of 1500 until SetMTU.
 func (n *Node) Pod(name string, addr netip.Addr) (*Pod, error) {
-	if err := checkName(name); err != nil {
-		return nil, fmt.Errorf("add pod to %s: %w", n.label, err)
-	}
-	ns, err := n.topology.addNamespace(n.label + "-" + name)
+	ns, err := n.Sandbox(name)
 	if err != nil {
-		return nil, fmt.Errorf("add pod %s to %s: %w", name, n.label, err)
+		return nil, err
 	}
 	p := &Pod{Namespace: ns, Addr: addr, node: n}
 	if err := p.connect(name); err != nil {

@@ -26,6 +26,8 @@ type cli struct {
 	socket string // default of --socket, then its value
 	json   bool   // --json
 
+	environ []string // of the commands that it runs in pods
+
 	now    func() time.Time
 	ticker func(time.Duration) (ticks <-chan time.Time, stop func()) // paces --watch and ping
 }
@@ -94,7 +96,7 @@ state, its peers, its routes and what became of every packet.`,
 	root.PersistentFlags().StringVar(&c.socket, "socket", c.socket, "`path` of the control socket of weftd; WEFT_SOCKET sets it too")
 	root.PersistentFlags().BoolVar(&c.json, "json", false, "print JSON, for programs")
 	root.AddCommand(c.statusCommand(), c.peersCommand(), c.routesCommand(), c.dropsCommand(),
-		c.pingCommand(), c.doctorCommand(), c.leaveCommand(), c.forgetCommand(), c.keyCommand(), c.keygenCommand(), c.idCommand(), c.caCommand(), c.versionCommand())
+		c.pingCommand(), c.doctorCommand(), c.leaveCommand(), c.uninstallCommand(), c.forgetCommand(), c.podCommand(), c.ipamCommand(), c.keyCommand(), c.keygenCommand(), c.idCommand(), c.caCommand(), c.versionCommand())
 	root.SetHelpCommand(helpCommand(root))
 	return root
 }

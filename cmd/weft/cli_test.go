@@ -160,7 +160,7 @@ func TestHelp(t *testing.T) {
 	if plain.status != 0 || !strings.Contains(plain.out, "Available Commands:") || plain.errOut != "" {
 		t.Errorf("weft alone: %+v", plain)
 	}
-	for _, name := range []string{"status", "peers", "routes", "drops", "ping", "doctor", "leave", "forget", "keygen", "id", "ca", "version"} {
+	for _, name := range []string{"status", "peers", "routes", "drops", "ping", "doctor", "leave", "uninstall", "forget", "keygen", "id", "ca", "version"} {
 		if !strings.Contains(plain.out, "\n  "+name) {
 			t.Errorf("%s is not in the help", name)
 		}

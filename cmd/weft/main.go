@@ -28,9 +28,10 @@ func main() {
 		ask:      func() (*os.File, error) { return os.Open("/dev/tty") },
 		terminal: terminal,
 		// https://no-color.org: any value but the empty one.
-		style:  style(terminal && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"),
-		socket: cmp.Or(os.Getenv("WEFT_SOCKET"), config.DefaultSocket),
-		now:    time.Now,
+		style:   style(terminal && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"),
+		socket:  cmp.Or(os.Getenv("WEFT_SOCKET"), config.DefaultSocket),
+		environ: os.Environ(),
+		now:     time.Now,
 		ticker: func(interval time.Duration) (<-chan time.Time, func()) {
 			t := time.NewTicker(interval)
 			return t.C, t.Stop

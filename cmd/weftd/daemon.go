@@ -87,6 +87,8 @@ type daemon struct {
 	trouble trouble
 	statics statics
 
+	conflist conflist // the reconciler's
+
 	// leave ends the daemon with errLeft.
 	leave context.CancelCauseFunc
 }
@@ -144,6 +146,9 @@ func (d *daemon) assemble() (err error) {
 		return err
 	}
 	if err := d.openStore(); err != nil {
+		return err
+	}
+	if err := d.openCNI(); err != nil {
 		return err
 	}
 	if err := d.survey(); err != nil {
@@ -279,6 +284,9 @@ func (d *daemon) serve(ctx context.Context) error {
 	switch {
 	case errors.Is(context.Cause(ctx), errLeft):
 		d.log.Info("left the pod network; the daemon ends")
+		if _, err := d.conflist.withdraw(); err != nil {
+			d.log.Error("container runtimes still take this node for one of the network", "reason", err)
+		}
 		return nil
 	case errors.Is(err, context.Canceled): // told to stop while it looked for others
 		return nil

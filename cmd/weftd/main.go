@@ -83,7 +83,8 @@ func command() *cobra.Command {
 		return fmt.Errorf("%w; %w", config.FlagError(cmd.Flags(), err), errUsage)
 	})
 	loader.BindFlags(root.PersistentFlags())
-	root.AddCommand(configCommand(loader), versionCommand())
+	root.AddCommand(configCommand(loader), versionCommand(),
+		uninstallCommand(func() (*config.Config, error) { return loader.Load(os.Environ()) }))
 	return root
 }
 

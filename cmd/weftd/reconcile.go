@@ -66,6 +66,7 @@ func (d *daemon) reconcile(ctx context.Context) error {
 			view := d.store.View(now)
 			d.forgetLapsed(&view, now)
 			look.forget()
+			d.conflist.forget()
 			round.within(time.Until(free))
 		case <-d.statics.changed:
 			round.within(time.Until(free))
@@ -80,6 +81,7 @@ func (d *daemon) reconcile(ctx context.Context) error {
 			view := d.store.View(began)
 			said.tell(&view, began)
 			again := d.settle(view, look.way)
+			d.offer(&view)
 			if due > 0 && (again == 0 || due < again) {
 				again = due
 			}

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,9 +17,6 @@ const (
 	draftFile = "draft" // the record that the lock's holder is writing
 	hintFile  = "last"
 )
-
-// lockPause is the time between two attempts at the lock. It is held for two fsyncs: 1 to 20 ms.
-const lockPause = time.Millisecond
 
 // locked runs f while no other process is in there, and after what an Add that was killed has left is swept away. A
 // directory that is not there is made where create is set; otherwise there is nothing to do, and f is not called.
@@ -46,41 +42,57 @@ func (s *Store) locked(ctx context.Context, create bool, f func() error) error {
 
 // lock returns the lock's file, locked until it is closed or the process ends.
 func (s *Store) lock(ctx context.Context, create bool) (*os.File, error) {
-	pause := time.NewTicker(lockPause)
-	defer pause.Stop()
+	if f, err := s.acquire(create, unix.LOCK_NB); !errors.Is(err, unix.EWOULDBLOCK) {
+		return f, err
+	}
+	type outcome struct {
+		file *os.File
+		err  error
+	}
+	waited := make(chan outcome, 1)
+	go func() {
+		f, err := s.acquire(create, 0)
+		waited <- outcome{f, err}
+	}()
+	select {
+	case o := <-waited:
+		return o.file, o.err
+	case <-ctx.Done():
+		// flock cannot be cancelled. Most callers end by this error, and their goroutine with them; that of any other
+		// gives the lock back when it gets it.
+		go func() {
+			if o := <-waited; o.file != nil {
+				o.file.Close()
+			}
+		}()
+		path := filepath.Join(s.dir, lockFile)
+		return nil, fmt.Errorf("wait for %s, which another process holds (`fuser %s` names it): %w", path, path, context.Cause(ctx))
+	}
+}
+
+// acquire waits in the kernel, unless how is LOCK_NB. Where the lock has been replaced meanwhile it takes the other.
+func (s *Store) acquire(create bool, how int) (*os.File, error) {
 	for {
-		f, err := s.tryLock(create)
-		if !errors.Is(err, unix.EWOULDBLOCK) {
-			return f, err
+		f, err := s.openLock(create)
+		if err != nil {
+			return nil, err
 		}
-		// flock that waits cannot be cancelled: it restarts after Go's signals, and a goroutine in it could not be ended.
-		select {
-		case <-pause.C:
-		case <-ctx.Done():
-			path := filepath.Join(s.dir, lockFile)
-			return nil, fmt.Errorf("wait for %s, which another process holds (`fuser %s` names it): %w", path, path, context.Cause(ctx))
+		for err = unix.EINTR; errors.Is(err, unix.EINTR); {
+			err = unix.Flock(int(f.Fd()), unix.LOCK_EX|how)
+		}
+		if err != nil {
+			err = &os.PathError{Op: "flock", Path: f.Name(), Err: err}
+		} else if err = s.confirm(f); err == nil {
+			return f, nil
+		}
+		f.Close()
+		if !errors.Is(err, errReplaced) {
+			return nil, err
 		}
 	}
 }
 
-// tryLock fails with EWOULDBLOCK where the lock is held, or has been replaced meanwhile.
-func (s *Store) tryLock(create bool) (_ *os.File, err error) {
-	f, err := s.openLock(create)
-	if err != nil {
-		return nil, err
-	}
-	defer func() {
-		if err != nil {
-			f.Close()
-		}
-	}()
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); errors.Is(err, unix.EINTR) {
-		return nil, unix.EWOULDBLOCK
-	} else if err != nil {
-		return nil, &os.PathError{Op: "flock", Path: f.Name(), Err: err}
-	}
-	return f, s.confirm(f)
-}
+var errReplaced = errors.New("the lock was replaced")
 
 // confirm sees that the locked file is still the directory's lock: who removes the directory and makes it
 // again does not ask for the lock.
@@ -91,7 +103,7 @@ func (s *Store) confirm(f *os.File) error {
 	}
 	there, err := os.Stat(f.Name())
 	if errors.Is(err, fs.ErrNotExist) || err == nil && !os.SameFile(locked, there) {
-		return unix.EWOULDBLOCK
+		return errReplaced
 	}
 	return err
 }

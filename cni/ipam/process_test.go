@@ -16,8 +16,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // childRole in the environment makes this test binary another process at the store.
@@ -198,7 +196,7 @@ func TestLockIsWaitedFor(t *testing.T) {
 func TestLockOfAnotherDirectory(t *testing.T) {
 	s := newStore(t)
 	add(t, s, "first", blocks("10.244.1.0/24"))
-	old, err := s.tryLock(false)
+	old, err := s.acquire(false, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -206,11 +204,11 @@ func TestLockOfAnotherDirectory(t *testing.T) {
 	if err := os.RemoveAll(s.dir); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.confirm(old); !errors.Is(err, unix.EWOULDBLOCK) {
+	if err := s.confirm(old); !errors.Is(err, errReplaced) {
 		t.Fatalf("the lock of a directory that is gone: error %v", err)
 	}
 	add(t, s, "second", blocks("10.244.1.0/24"))
-	if err := s.confirm(old); !errors.Is(err, unix.EWOULDBLOCK) {
+	if err := s.confirm(old); !errors.Is(err, errReplaced) {
 		t.Fatalf("the lock of a directory with another in its place: error %v", err)
 	}
 }

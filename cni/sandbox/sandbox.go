@@ -125,23 +125,23 @@ func Delete(name string) error {
 	return nil
 }
 
-// Exec replaces this process by a program in the namespace, and returns only where that fails. Path is the program's
-// own. As with `ip netns exec` it sees /sys of its namespace, in a mount namespace of its own.
-func Exec(name, path string, argv, environ []string) error {
+// Exec replaces this process by a program in the namespace at path, and returns only where that fails. As with `ip netns
+// exec` it sees /sys of its namespace, in a mount namespace of its own.
+func Exec(path, program string, argv, environ []string) error {
 	runtime.LockOSThread() // whose namespaces the program has (execve(2))
-	ns, err := netns.GetFromName(name)
+	ns, err := netns.GetFromPath(path)
 	if err != nil {
-		return fmt.Errorf("open network namespace %s: %w", name, err)
+		return fmt.Errorf("open network namespace %s: %w", path, err)
 	}
 	defer ns.Close()
 	if err := netns.Set(ns); err != nil {
-		return fmt.Errorf("enter network namespace %s: %w", name, err)
+		return fmt.Errorf("enter network namespace %s: %w", path, err)
 	}
 	if err := remountSys(); err != nil {
-		return fmt.Errorf("show /sys of network namespace %s: %w", name, err)
+		return fmt.Errorf("show /sys of network namespace %s: %w", path, err)
 	}
-	if err := unix.Exec(path, argv, environ); err != nil {
-		return fmt.Errorf("run %s: %w", path, err)
+	if err := unix.Exec(program, argv, environ); err != nil {
+		return fmt.Errorf("run %s: %w", program, err)
 	}
 	return nil
 }

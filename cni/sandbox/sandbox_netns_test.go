@@ -17,7 +17,7 @@ import (
 // TestMain is also the process that Exec replaces.
 func TestMain(m *testing.M) {
 	if name := os.Getenv("SANDBOX_TEST_EXEC"); name != "" {
-		fmt.Println(Exec(name, "/bin/sh", []string{"sh", "-c", "ls /sys/class/net; ip -o link show up"}, os.Environ()))
+		fmt.Println(Exec(Path(name), "/bin/sh", []string{"sh", "-c", "ls /sys/class/net; ip -o link show up"}, os.Environ()))
 		os.Exit(1)
 	}
 	os.Exit(m.Run())
@@ -74,7 +74,7 @@ func TestNamespace(t *testing.T) {
 	if Exists(name) {
 		t.Error("it is there after it was deleted")
 	}
-	if err := Exec(name, "/bin/true", []string{"true"}, nil); err == nil || !strings.Contains(err.Error(), name) {
+	if err := Exec(Path(name), "/bin/true", []string{"true"}, nil); err == nil || !strings.Contains(err.Error(), name) {
 		t.Errorf("Exec in none: %v", err)
 	}
 	if err := os.WriteFile(Path(name), nil, 0); err != nil { // half made

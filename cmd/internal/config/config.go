@@ -60,6 +60,12 @@ const (
 	OffloadOff  = "off"  // nothing
 )
 
+// The values of cniWiring.
+const (
+	WiringRouted = "routed" // a route to each pod
+	WiringBridge = "bridge" // all pods of the node on one bridge
+)
+
 // Config is a complete, checked configuration, as Loader.Load returns it. It is not changed after that, so
 // that any number of goroutines may read it.
 type Config struct {
@@ -92,6 +98,10 @@ type Config struct {
 	Insecure      bool       // gossip without a key
 	ClusterCA     string     // file with the public half of the authority whose certificates members need; "" for none
 	NodeCert      string     // file with this node's certificate; "" without ClusterCA
+
+	CNIConfDir string // where container runtimes look for networks; "" for none
+	CNIBinDir  string // where they look for plugins; "" for none
+	CNIWiring  string // WiringRouted or WiringBridge
 
 	Tun           string        // name of the TUN device
 	MTU           int           // bytes of an inner packet; 0: the underlay's MTU minus the largest overhead of any mode, aligned

@@ -147,6 +147,21 @@ func definitions(hostname string) []definition {
 			bind: func(c *Config) pflag.Value { return bind(&c.NodeCert, "file", parsePath, same) },
 		},
 		{
+			name: "cniConfDir", example: "/etc/cni/net.d",
+			help: "folder where container runtimes look for their network: as soon as this node can carry pods' packets weftd writes 10-weft.conflist there, and keeps it; no runtime is told of weft unless set",
+			bind: func(c *Config) pflag.Value { return bind(&c.CNIConfDir, "folder", parsePath, same) },
+		},
+		{
+			name: "cniBinDir", example: "/opt/cni/bin",
+			help: "folder where container runtimes look for CNI plugins: weftd puts weft-cni there, which lies beside weftd; unless set it is yours to put in place",
+			bind: func(c *Config) pflag.Value { return bind(&c.CNIBinDir, "folder", parsePath, same) },
+		},
+		{
+			name: "cniWiring", def: WiringRouted,
+			help: "how container runtimes' pods are joined to this node: routed gives each a route of its own; bridge puts all on one bridge, cni0; pods that are there keep what they have",
+			bind: func(c *Config) pflag.Value { return bind(&c.CNIWiring, "routed|bridge", parseWiring, same) },
+		},
+		{
 			name: "tun", def: "weft0",
 			help: "name of the TUN device",
 			bind: func(c *Config) pflag.Value { return bind(&c.Tun, "name", parseLinkName, same) },

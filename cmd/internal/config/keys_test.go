@@ -44,6 +44,9 @@ func TestEveryKey(t *testing.T) {
 		GossipKeyFile: "/k",
 		ClusterCA:     "/ca",
 		NodeCert:      "/c",
+		CNIConfDir:    "/n",
+		CNIBinDir:     "/b",
+		CNIWiring:     "bridge",
 		Tun:           "pods",
 		MTU:           1400,
 		Offload:       "on",
@@ -66,6 +69,7 @@ func TestEveryKey(t *testing.T) {
 		"staticPeersFile": "/p",
 		"underlay":        "2001:db8::1", "dataPort": "4000", "gossipAddr": "fd01::9", "gossipPort": "4001",
 		"join": "seed.example.net,192.0.2.2:7000,[2001:db8::1]:7000", "gossipKeyFile": "/k", "insecure": "false",
+		"cniConfDir": "/n", "cniBinDir": "/b", "cniWiring": "bridge",
 		"tun": "pods", "mtu": "1400", "offload": "on", "offloadExcept": "uso,rco", "workers": "3", "deadGrace": "1m30s", "logLevel": "debug", "logFormat": "json",
 		"socket": "/s", "stateDir": "/d",
 	}

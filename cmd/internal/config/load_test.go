@@ -75,6 +75,7 @@ func defaults() *Config {
 		Firewall:      "check",
 		GossipPort:    7946,
 		GossipKeyFile: "/etc/weft/gossip.key",
+		CNIWiring:     "routed",
 		Tun:           "weft0",
 		Offload:       "auto",
 		DeadGrace:     5 * time.Second,
@@ -250,6 +251,7 @@ func TestDefaultFile(t *testing.T) {
 		PodCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.9.0/24")}}}
 	want.StaticPeersFile = "/etc/weft/peers.yaml"
 	want.ClusterCA, want.NodeCert = "/etc/weft/ca.pub", "/var/lib/weft/node.cert"
+	want.CNIConfDir, want.CNIBinDir = "/etc/cni/net.d", "/opt/cni/bin"
 	want.OffloadExcept = offload.Of(offload.USO, offload.RCO)
 	want.Join = []HostPort{{"node1.example.net", 0}, {"192.0.2.2", 7946}}
 	if diff := cmp.Diff(want, cfg, compare); diff != "" {

@@ -140,6 +140,12 @@ func TestProblems(t *testing.T) {
 			"FILE:2: blockSize4: podNetwork 10.244.1.0/30 (FILE:1) cannot be shared out: the smallest block is a /30; take a larger network"}},
 		{"certificate without authority", source{yaml: "nodeCert: /c\n"}, []string{
 			"FILE:1: nodeCert: is set, but clusterCA is not; name the public half of the authority that made the certificate, or remove nodeCert"}},
+		{"wiring", source{yaml: "cniConfDir: /n\ncniWiring: ovs\n"}, []string{
+			`FILE:2: cniWiring: "ovs" is neither routed nor bridge`}},
+		{"wiring that nobody is told of", source{yaml: "cniBinDir: /b\ncniWiring: bridge\n"}, []string{
+			"FILE:2: cniWiring: is bridge, but cniConfDir is not set, so that no runtime is told; set cniConfDir, or remove cniWiring"}},
+		{"wiring beside a bad folder", source{yaml: "cniConfDir:\ncniWiring: bridge\n"}, []string{
+			"FILE:1: cniConfDir: has no value; give one, or remove the line to take the default"}},
 		{"certificate beside a bad authority", source{yaml: "nodeCert: /c\nclusterCA:\n"}, []string{
 			"FILE:2: clusterCA: has no value; give one, or remove the line to take the default"}},
 		{"hostname", source{yaml: ok, hostname: strings.Repeat("x", 64)}, []string{

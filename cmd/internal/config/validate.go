@@ -23,6 +23,7 @@ func (g *gathering) validate() {
 	g.validateStaticPeers()
 	g.validateGossip()
 	g.validateAuthority()
+	g.validateCNI()
 	g.validateOffload()
 }
 
@@ -173,6 +174,15 @@ func (g *gathering) validateAuthority() {
 		g.problem("nodeCert", from, "is set, but clusterCA is not; name the public half of the authority that made the certificate, or remove nodeCert")
 	case c.ClusterCA != "" && from.isDefault():
 		c.NodeCert = filepath.Join(c.StateDir, defaultNodeCert)
+	}
+}
+
+// validateCNI refuses a wiring that nobody is told of.
+func (g *gathering) validateCNI() {
+	c := g.cfg
+	from := c.origins["cniWiring"]
+	if !g.bad["cniWiring"] && !g.bad["cniConfDir"] && c.CNIConfDir == "" && c.CNIWiring != WiringRouted {
+		g.problem("cniWiring", from, "is %s, but cniConfDir is not set, so that no runtime is told; set cniConfDir, or remove cniWiring", c.CNIWiring)
 	}
 }
 

@@ -158,6 +158,13 @@ func parseFirewall(s string) (string, error) {
 	return s, nil
 }
 
+func parseWiring(s string) (string, error) {
+	if s != WiringRouted && s != WiringBridge {
+		return "", fmt.Errorf("%q is neither routed nor bridge", s)
+	}
+	return s, nil
+}
+
 func parseOffload(s string) (string, error) {
 	if s != OffloadAuto && s != OffloadOn && s != OffloadOff {
 		return "", fmt.Errorf("%q is neither auto, on nor off", s)

@@ -1,0 +1,140 @@
+// Package node asks this node's weftd what it has for pods, on behalf of package cni.
+//
+// It reads the little that it needs from the control API with a few lines of its own, where control.Client would do: a
+// CNI plugin is started anew for each pod, and net/http with what it imports is a quarter of the time until it
+// begins, and half of its file. The tests hold it against package control.
+package node
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/weft-net/weft/cni"
+)
+
+// DefaultSocket is config.DefaultSocket.
+const DefaultSocket = "/run/weft/weft.sock"
+
+const (
+	// patience bounds the question: weftd answers from memory.
+	patience = 5 * time.Second
+	// maxAnswer is what 10,000 warnings have.
+	maxAnswer = 4 << 20
+	// question is in HTTP/1.0, whose answer ends with the connection and is in one piece (RFC 1945, section 7.2.2).
+	question = "GET /v1/status HTTP/1.0\r\nHost: weftd\r\n\r\n"
+)
+
+// Daemon is the weftd behind a socket. It is a cni.Daemon, and may be used by several goroutines.
+type Daemon struct {
+	socket string
+}
+
+// New returns the weftd behind the control socket at path.
+func New(path string) *Daemon { return &Daemon{socket: path} }
+
+// Node asks once, and keeps no connection. The error is one line for the user, and ends with what to do.
+func (d *Daemon) Node(ctx context.Context) (cni.Node, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	answer, err := d.ask(ctx)
+	if err != nil {
+		return cni.Node{}, d.explain(err)
+	}
+	s, err := parse(answer)
+	if err != nil {
+		return cni.Node{}, fmt.Errorf("no weftd answers on %s, something else does: is it the right socket? (%w)", d.socket, err)
+	}
+	return s.forPods(), nil
+}
+
+// ask returns the answer as it is on the wire.
+func (d *Daemon) ask(ctx context.Context) ([]byte, error) {
+	var dialer net.Dialer
+	c, err := dialer.DialContext(ctx, "unix", d.socket)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	if deadline, bounded := ctx.Deadline(); bounded {
+		if err := c.SetDeadline(deadline); err != nil {
+			return nil, err
+		}
+	}
+	if _, err := io.WriteString(c, question); err != nil {
+		return nil, err
+	}
+	return io.ReadAll(io.LimitReader(c, maxAnswer))
+}
+
+// explain says what a failure to talk to weftd means to the user.
+func (d *Daemon) explain(err error) error {
+	var timeout net.Error
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Errorf("weftd is not running (nothing listens on %s); start it with `systemctl start weftd` or `weftd --config /etc/weft/weft.yaml`", d.socket)
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return fmt.Errorf("weftd does not answer on %s within %s; see what it does with `journalctl -u weftd`", d.socket, patience)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("permission denied on %s; weft-cni must be run by root", d.socket)
+	}
+	return fmt.Errorf("ask weftd on %s: %w; see why with `journalctl -u weftd`", d.socket, err)
+}
+
+// status is what pods need of control.Status.
+type status struct {
+	State      string         `json:"state"`
+	Reason     string         `json:"reason"`
+	PodCIDRs   []netip.Prefix `json:"podCIDRs"`
+	Allocation struct {
+		Lost []lostBlock `json:"lost"`
+	} `json:"allocation"`
+	Tun struct {
+		MTU int `json:"mtu"`
+	} `json:"tun"`
+}
+
+type lostBlock struct {
+	Prefix netip.Prefix `json:"prefix"`
+}
+
+// parse reads an HTTP answer with a status in it.
+func parse(answer []byte) (s status, err error) {
+	head, body, found := bytes.Cut(answer, []byte("\r\n\r\n"))
+	line, _, _ := strings.Cut(string(head), "\r\n")
+	if protocol, code, _ := strings.Cut(line, " "); !found || !strings.HasPrefix(protocol, "HTTP/1.") || !strings.HasPrefix(code, "200 ") {
+		return s, fmt.Errorf("its answer begins with %.60q", line)
+	}
+	if err := json.Unmarshal(body, &s); err != nil {
+		return s, err
+	}
+	if s.State == "" {
+		return s, errors.New("its answer has no state")
+	}
+	return s, nil
+}
+
+// forPods returns what new pods may have. A block that another node has, in whole or in part, is not for them; with the
+// blocks that it has besides the node stays ready.
+func (s *status) forPods() cni.Node {
+	n := cni.Node{Ready: s.State == "ready", Reason: s.Reason, MTU: s.Tun.MTU}
+	if !n.Ready && n.Reason == "" {
+		n.Reason = "it is " + s.State
+	}
+	for _, block := range s.PodCIDRs {
+		if !slices.ContainsFunc(s.Allocation.Lost, func(l lostBlock) bool { return l.Prefix.Overlaps(block) }) {
+			n.Blocks = append(n.Blocks, block)
+		}
+	}
+	return n
+}

@@ -1,0 +1,126 @@
+package node
+
+import (
+	"errors"
+	"net"
+	"net/http"
+	"net/netip"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/weft-net/weft/cmd/internal/config"
+	"github.com/weft-net/weft/cmd/internal/control"
+	"github.com/weft-net/weft/cni"
+)
+
+// backend is a weftd that knows its status, and is asked for nothing else.
+type backend struct {
+	control.Backend
+	status control.Status
+}
+
+func (b *backend) Status() control.Status { return b.status }
+
+// serve has handler answer on a socket until the test ends.
+func serve(t *testing.T, handler http.Handler) *Daemon {
+	t.Helper()
+	socket := filepath.Join(t.TempDir(), "weft.sock")
+	listener, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: handler, ReadTimeout: 10 * time.Second}
+	done := make(chan error)
+	go func() { done <- server.Serve(listener) }()
+	t.Cleanup(func() {
+		server.Close()
+		if err := <-done; !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
+	})
+	return New(socket)
+}
+
+// TestNode asks the real API.
+func TestNode(t *testing.T) {
+	a, b := netip.MustParsePrefix("10.244.1.0/24"), netip.MustParsePrefix("10.244.2.0/24")
+	lost := func(p string) control.Allocation {
+		return control.Allocation{Lost: []control.LostBlock{{Prefix: netip.MustParsePrefix(p)}}}
+	}
+	var weftd backend
+	daemon := serve(t, control.Handler(&weftd))
+	tun := control.Tun{MTU: 1420}
+	long := make([]string, 10_000) // more than one read of the socket brings
+	for i := range long {
+		long[i] = "a node is refused"
+	}
+	for _, test := range []struct {
+		status control.Status
+		want   cni.Node
+	}{
+		{control.Status{State: control.StateReady, PodCIDRs: []netip.Prefix{a, b}, Tun: tun, Warnings: long},
+			cni.Node{Ready: true, Blocks: []netip.Prefix{a, b}, MTU: 1420}},
+		{control.Status{State: control.StateReady, PodCIDRs: []netip.Prefix{a, b}, Allocation: lost("10.244.1.0/24"), Tun: tun},
+			cni.Node{Ready: true, Blocks: []netip.Prefix{b}, MTU: 1420}},
+		{control.Status{State: control.StateReady, PodCIDRs: []netip.Prefix{a, b}, Allocation: lost("10.244.2.128/25"), Tun: tun},
+			cni.Node{Ready: true, Blocks: []netip.Prefix{a}, MTU: 1420}},
+		{control.Status{State: control.StateFenced, Reason: "another node has it", Tun: tun},
+			cni.Node{Reason: "another node has it", MTU: 1420}},
+		{control.Status{State: control.StateLeaving}, cni.Node{Reason: "it is leaving"}},
+	} {
+		weftd.status = test.status
+		got, err := daemon.Node(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(test.want, got, cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+	}
+}
+
+func TestNoWeftd(t *testing.T) {
+	if _, err := New(filepath.Join(t.TempDir(), "weft.sock")).Node(t.Context()); err == nil || !strings.Contains(err.Error(), "systemctl start weftd") {
+		t.Errorf("%v does not say what to start", err)
+	}
+	for body, code := range map[string]int{`{"error":"no such path"}`: 404, `{}`: 200, `hello`: 200} {
+		daemon := serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(code)
+			_, _ = w.Write([]byte(body)) // the client sees what is missing
+		}))
+		if _, err := daemon.Node(t.Context()); err == nil || !strings.Contains(err.Error(), "right socket") {
+			t.Errorf("%d %s: %v does not say that this is no weftd", code, body, err)
+		}
+	}
+}
+
+func TestDefaultSocket(t *testing.T) {
+	if DefaultSocket != config.DefaultSocket {
+		t.Errorf("%s, want %s", DefaultSocket, config.DefaultSocket)
+	}
+}
+
+// FuzzParse: what listens there may be anything.
+func FuzzParse(f *testing.F) {
+	for _, answer := range []string{
+		"HTTP/1.0 200 OK\r\nContent-Type: application/json\r\n\r\n{\"state\":\"ready\",\"podCIDRs\":[\"10.244.1.0/24\"],\"tun\":{\"mtu\":1420}}",
+		"HTTP/1.0 200 OK\r\n\r\n", "HTTP/1.0 500 \r\n\r\n{}", "", "\r\n\r\n", "SSH-2.0-x\r\n", "HTTP/1.1 200 OK\r\n\r\n{\"state\":\"\"}",
+	} {
+		f.Add([]byte(answer))
+	}
+	f.Fuzz(func(t *testing.T, answer []byte) {
+		s, err := parse(answer)
+		if err != nil {
+			return
+		}
+		n := s.forPods()
+		if n.Ready != (s.State == control.StateReady) || !n.Ready && n.Reason == "" || len(n.Blocks) > len(s.PodCIDRs) {
+			t.Errorf("%+v of %+v", n, s)
+		}
+	})
+}

@@ -1,0 +1,140 @@
+//go:build netns
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/weft-net/weft/cni/sandbox"
+)
+
+// pods runs `weft pod` or `weft ipam` on m, with its own records.
+func (m *member) pods(args ...string) (out string, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	args = append([]string{"../../bin/weft", "--socket", m.socket, args[0], "--data-dir", filepath.Join(m.c.Dir(), m.String()+".attachments")}, args[1:]...)
+	text, err := m.Command(ctx, args...).CombinedOutput()
+	return string(text), err
+}
+
+// podName is one that no other run on this machine has.
+func (m *member) podName(name string) string { return fmt.Sprintf("t%d-%s-%s", os.Getpid(), m, name) }
+
+// addPod makes a pod by `weft pod add`, which is gone with the test.
+func (m *member) addPod(name string, flags ...string) (addresses []netip.Addr) {
+	m.c.t.Helper()
+	name = m.podName(name)
+	m.c.t.Cleanup(func() {
+		if err := sandbox.Delete("weft-" + name); err != nil {
+			m.c.t.Error(err)
+		}
+	})
+	out, err := m.pods(append([]string{"pod", "add", name, "--json"}, flags...)...)
+	if err != nil {
+		m.c.t.Fatal(err, out)
+	}
+	var pod struct{ Addresses []netip.Addr }
+	if err := json.Unmarshal([]byte(out), &pod); err != nil {
+		m.c.t.Fatalf("%v: %s", err, out)
+	}
+	return pod.Addresses
+}
+
+// refusesPods expects that a command fails, and why.
+func (m *member) refusesPods(why string, args ...string) {
+	m.c.t.Helper()
+	if out, err := m.pods(args...); err == nil || !strings.Contains(out, why) {
+		m.c.t.Errorf("weft %v: %v, %s; want an error with %q", args, err, out, why)
+	}
+}
+
+func TestPods(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 2)
+	a, b := c.members[0], c.members[1]
+	a.refusesPods("weftd is not running", "pod", "add", a.podName("early"))
+	c.startAll()
+	web := a.addPod("web")[0]
+	client := b.addPod("client", "--ip", "10.244.2.77")[0]
+	bridged := a.addPod("bridged", "--bridge", "br-pods")[0]
+	if !a.block().Contains(web) || client != netip.MustParseAddr("10.244.2.77") {
+		t.Errorf("the pods have %s and %s", web, client)
+	}
+	ping := func(from *member, name string, to netip.Addr) {
+		t.Helper()
+		if out, err := from.pods("pod", "exec", from.podName(name), "--", "ping", "-c", "2", "-W", "2", to.String()); err != nil {
+			t.Errorf("%s does not reach %s: %v %s", name, to, err, out)
+		}
+	}
+	ping(b, "client", web)
+	ping(a, "web", client)
+	ping(b, "client", bridged)
+	ping(a, "web", bridged)
+	ping(a, "bridged", web)
+
+	a.refusesPods("already", "pod", "add", a.podName("web"))
+	b.refusesPods("is taken", "pod", "add", b.podName("second"), "--ip", "10.244.2.77")
+	b.refusesPods("not in a block", "pod", "add", b.podName("second"), "--ip", "10.244.1.77")
+	b.refusesPods("there is no pod", "pod", "del", b.podName("second"))
+	b.refusesPods("there is no pod", "pod", "exec", b.podName("second"), "--", "true")
+
+	// A namespace that is there is wired, and left there.
+	own, err := b.Sandbox("own")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := b.pods("pod", "add", b.podName("own"), "--netns", own.Path()); err != nil {
+		t.Fatal(err, out)
+	}
+	ping(b, "own", web)
+	if out, err := b.pods("pod", "del", b.podName("own")); err != nil {
+		t.Fatal(err, out)
+	}
+	if out := c.command(own, "ip", "-o", "link", "show", "up"); strings.Count(out, "\n") != 1 {
+		t.Errorf("a pod that was deleted has left in the namespace\n%s", out)
+	}
+
+	// What is killed on the way is half a pod, and can be deleted.
+	if err := sandbox.Create("weft-" + b.podName("half")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.pods("pod", "del", b.podName("half")); err != nil || sandbox.Exists("weft-"+b.podName("half")) {
+		t.Errorf("half a pod is deleted: %v", err)
+	}
+
+	// A restart of the machine: the namespace is gone, the record is not.
+	if err := sandbox.Delete("weft-" + b.podName("client")); err != nil {
+		t.Fatal(err)
+	}
+	c.eventually("the record to be stale", func(context.Context) error {
+		if out, err := b.pods("ipam", "list"); err != nil || !strings.Contains(out, "stale") {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+		return nil
+	})
+	if out, err := b.pods("ipam", "gc"); err != nil || !strings.Contains(out, "freed 10.244.2.77") {
+		t.Errorf("gc: %v, %s", err, out)
+	}
+
+	a.stop()
+	for _, name := range []string{"web", "bridged"} {
+		if _, err := a.pods("pod", "del", a.podName(name)); err != nil {
+			t.Errorf("without weftd: %v", err)
+		}
+	}
+	for _, m := range c.members {
+		if out, err := m.pods("ipam", "list"); err != nil || !strings.Contains(out, "No pod") {
+			t.Errorf("%s is left with %s (%v)", m, out, err)
+		}
+		if out := c.command(m.Namespace, "ip", "-o", "link", "show", "type", "veth"); strings.Count(out, "\n") != 1 {
+			t.Errorf("%s is left with the links\n%s", m, out)
+		}
+	}
+}

@@ -1,0 +1,120 @@
+package cni
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/containernetworking/cni/pkg/types"
+	types100 "github.com/containernetworking/cni/pkg/types/100"
+
+	"github.com/weft-net/weft/cni/ipam"
+	"github.com/weft-net/weft/cni/wiring"
+)
+
+// Attach gives a container an interface in the network: addresses that are on record, then what the kernel has for
+// them. It is done whole, or has changed nothing. An attachment that there is already is an error, and stays as it is.
+func (n *Network) Attach(ctx context.Context, c Container) (*types100.Result, error) {
+	k := ipam.Key{Container: c.ID, Interface: c.Interface}
+	if err := k.Validate(); err != nil {
+		return nil, keyFault(err)
+	}
+	if !isLinkName(c.Interface) {
+		return nil, keyFault(fmt.Errorf("%q is no name for a link; take one such as eth0", c.Interface))
+	}
+	node, err := n.node(ctx)
+	if err != nil {
+		return nil, fault(codeTryAgain, err)
+	}
+	a, err := n.Store.Add(ctx, n.attachment(c, node), ipam.Request{Blocks: node.Blocks, Wanted: c.Wanted})
+	if err != nil {
+		return nil, storeFault(err)
+	}
+	p := port(a, c.Netns)
+	ends, err := n.Kernel.Attach(p)
+	if err != nil {
+		undo, cancel := undoing(ctx)
+		defer cancel()
+		return nil, joined(kernelFault(err), storeFault(n.Store.Remove(undo, k)))
+	}
+	return n.result(p, ends), nil
+}
+
+// undoing returns a context for taking back what was done, which has time for that even where ctx's has run out.
+func undoing(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), patience)
+}
+
+// Ready says why no pod can be attached, or nil: code 51 where weftd carries no packets, 50 where this node has no
+// block. That all addresses are taken is no reason, although the specification would allow it: kubelet takes the error
+// for a node that is out of order, and the pods which hold the addresses would be evicted.
+func (n *Network) Ready(ctx context.Context) error {
+	_, err := n.node(ctx)
+	return err
+}
+
+// node returns what this node has for pods, or why that is nothing.
+func (n *Network) node(ctx context.Context) (Node, error) {
+	node, err := n.Daemon.Node(ctx)
+	switch {
+	case err != nil:
+		return node, fault(codeLimited, err)
+	case !node.Ready:
+		return node, fault(codeLimited, fmt.Errorf("weftd is not ready: %s; see `weft status`", node.Reason))
+	case len(node.Blocks) == 0:
+		return node, fault(codeUnavailable, errors.New("this node has no block for its pods; see `weft status`"))
+	}
+	return node, nil
+}
+
+// attachment is the record of a container, but for the addresses.
+func (n *Network) attachment(c Container, node Node) ipam.Attachment {
+	a := ipam.Attachment{
+		Network: n.Name, Container: c.ID, Interface: c.Interface,
+		Netns: c.Netns, Pod: c.Pod,
+		Device: wiring.Device(c.ID, c.Interface),
+		MTU:    node.MTU,
+		Since:  time.Now(),
+	}
+	if n.MTU != 0 {
+		a.MTU = min(n.MTU, node.MTU)
+	}
+	if n.Wiring == Bridge {
+		a.Bridge = n.Bridge
+	}
+	return a
+}
+
+// result is what the runtime is told: the bridge if there is one, the ends of the pod's link, its addresses with the
+// prefix lengths that they have in the pod, and a default route for each of them.
+func (n *Network) result(p wiring.Port, ends wiring.Ends) *types100.Result {
+	r := &types100.Result{CNIVersion: types100.ImplementedSpecVersion, DNS: n.DNS}
+	if p.Bridge != "" {
+		r.Interfaces = append(r.Interfaces, &types100.Interface{Name: p.Bridge, Mac: ends.Bridge.String()})
+	}
+	r.Interfaces = append(r.Interfaces,
+		&types100.Interface{Name: p.Device, Mac: ends.Host.String(), Mtu: p.MTU},
+		&types100.Interface{Name: p.Interface, Mac: ends.Pod.String(), Mtu: p.MTU, Sandbox: p.Netns})
+	pod := len(r.Interfaces) - 1
+	for i, gateway := range wiring.Gateways(p) {
+		a := p.Addresses[i]
+		bits := a.Bits()
+		if p.Bridge == "" {
+			bits = a.Addr().BitLen()
+		}
+		r.IPs = append(r.IPs, &types100.IPConfig{Interface: types100.Int(pod), Address: ipNet(a.Addr(), bits), Gateway: gateway.AsSlice()})
+		everywhere := netip.IPv4Unspecified()
+		if a.Addr().Is6() {
+			everywhere = netip.IPv6Unspecified()
+		}
+		r.Routes = append(r.Routes, &types.Route{Dst: ipNet(everywhere, 0), GW: gateway.AsSlice()})
+	}
+	return r
+}
+
+func ipNet(a netip.Addr, bits int) net.IPNet {
+	return net.IPNet{IP: a.AsSlice(), Mask: net.CIDRMask(bits, a.BitLen())}
+}

@@ -1,0 +1,68 @@
+package cni
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/weft-net/weft/cni/ipam"
+	"github.com/weft-net/weft/cni/wiring"
+)
+
+// Detach removes an attachment: what the kernel has first, the record last, so that no address is given to another
+// while a route still leads to its last holder. It asks nothing of the daemon, of the container's namespace, or of how
+// the network is wired. Where nothing is left it does nothing.
+func (n *Network) Detach(ctx context.Context, id, ifname string) error {
+	k := ipam.Key{Container: id, Interface: ifname}
+	if k.Validate() != nil {
+		return nil // Attach has refused it too
+	}
+	if err := n.Kernel.Detach(wiring.Device(id, ifname)); err != nil {
+		return kernelFault(err)
+	}
+	return storeFault(n.Store.Remove(ctx, k))
+}
+
+// Collect removes this network's attachments that are not among the valid ones, the links of pods that are neither
+// valid nor on any network's record, and what a killed Attach has left. It goes on after an error, and returns all of
+// them in one line.
+func (n *Network) Collect(ctx context.Context, valid []ipam.Key) error {
+	// Links first: whatever is being attached meanwhile has its record before its link, and so is found on record.
+	devices, err := n.Kernel.Devices()
+	if err != nil {
+		return kernelFault(err)
+	}
+	attachments, damaged, err := n.Store.List()
+	if err != nil {
+		return storeFault(err)
+	}
+	owned := make(map[string]bool)
+	for _, k := range valid {
+		owned[wiring.Device(k.Container, k.Interface)] = true // whatever has become of its record
+	}
+	var stale []ipam.Key
+	var errs []error
+	for _, a := range attachments {
+		owned[wiring.Device(a.Container, a.Interface)] = true
+		if a.Network == n.Name && !slices.Contains(valid, a.Key()) {
+			stale = append(stale, a.Key())
+		}
+	}
+	for _, d := range damaged {
+		owned[wiring.Device(d.Key.Container, d.Key.Interface)] = true
+		if !slices.Contains(valid, d.Key) {
+			errs = append(errs, storeFault(fmt.Errorf("%w; if the pod is gone, free what it holds with `weft ipam release %s`", d.Err, d.Key)))
+		}
+	}
+	for _, device := range devices {
+		if !owned[device] {
+			errs = append(errs, kernelFault(n.Kernel.Detach(device)))
+		}
+	}
+	free := slices.DeleteFunc(stale, func(k ipam.Key) bool {
+		err := n.Kernel.Detach(wiring.Device(k.Container, k.Interface))
+		errs = append(errs, kernelFault(err))
+		return err != nil // as long as the link is there, its addresses are not free
+	})
+	return joined(append(errs, storeFault(n.Store.Remove(ctx, free...)))...)
+}

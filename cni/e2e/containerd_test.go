@@ -1,0 +1,265 @@
+//go:build netns
+
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/weft-net/weft/bench/topo"
+)
+
+// containerd is one on a node. It has PID and mount namespaces of its own, so that everything that it starts or
+// mounts ends with it, and sees folders of the node's in place of /run and /var/lib.
+type containerd struct {
+	*criClient
+	n       *node
+	binary  string // containerd's
+	process *topo.Process
+}
+
+// A mapping of a port of the node to one of a pod, both TCP.
+type mapping struct{ host, pod uint16 }
+
+// pod is one of a runtime's, with one container.
+type pod struct {
+	r         *containerd
+	id        string // of its sandbox
+	container string
+	addrs     []netip.Addr
+}
+
+const (
+	webPort = 8080 // of the image's server
+
+	// containerdStart runs containerd as the first process of its namespaces. Arguments: the topology's folder, the
+	// node's for /var/lib, containerd, its configuration. What containerd and its shims put in /run is gone with it.
+	containerdStart = `set -e
+mount --make-rprivate /
+mount --bind "$2" /var/lib
+mount -t tmpfs run "$2/run"
+mkdir "$2/run/$(basename "$1")"
+mount --bind "$1" "$2/run/$(basename "$1")"
+mount --no-mtab --move "$2/run" /run
+exec "$3" --config "$4"`
+
+	// %[1]s is the root, which a reboot leaves, %[2]s the state, which it does not.
+	containerdConfig = `version = 2
+root = %[1]q
+state = %[2]q
+disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.zfs", "io.containerd.snapshotter.v1.devmapper"]
+[grpc]
+  address = %[3]q
+[ttrpc]
+  address = "%[3]s.ttrpc"
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = %[4]q
+  restrict_oom_score_adj = true
+  disable_apparmor = true
+  disable_tcp_service = true
+  netns_mounts_under_state_dir = true
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = %[5]q
+    conf_dir = %[6]q
+`
+)
+
+// startContainerd starts a containerd on the node, which knows the image and the network when this returns.
+func (n *node) startContainerd(binary, config string) *containerd {
+	n.t.Helper()
+	r := &containerd{n: n, binary: binary, criClient: newCRIClient(n.path("cri"))}
+	n.t.Cleanup(r.close)
+	n.t.Cleanup(r.removeCgroups)
+	image := filepath.Join(n.top.Dir(), "image.tar")
+	err := errors.Join(os.MkdirAll(filepath.Join(n.libDir(), "run"), 0o755), writeImage(image),
+		os.WriteFile(n.path("toml"), fmt.Appendf(nil, config, filepath.Join(n.libDir(), "containerd"), n.path("cri.state"), n.path("cri"), imageName, n.binDir(), n.confDir()), 0o600))
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	r.start()
+	n.run("ctr", "--address", n.path("cri"), "--namespace", "k8s.io", "image", "import", image)
+	return r
+}
+
+func (r *containerd) start() {
+	n := r.n
+	n.t.Helper()
+	var err error
+	r.process, err = n.Start("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", containerdStart, "-",
+		n.top.Dir(), n.libDir(), r.binary, n.path("toml"))
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	n.t.Cleanup(func() {
+		if log, err := r.process.Log(); n.t.Failed() && err == nil {
+			n.t.Logf("log of %s's containerd:\n%s", n, log[max(0, len(log)-3000):])
+		}
+	})
+	n.eventually("containerd to know its network", func(ctx context.Context) error {
+		select {
+		case <-r.process.Done():
+			n.t.Fatal("containerd has ended")
+		default:
+		}
+		status, err := r.call(ctx, "Status", nil)
+		if err != nil {
+			return err
+		}
+		for condition := range status.first(1).inner.fields(1) {
+			if condition.inner.first(2).number == 0 {
+				return fmt.Errorf("%s: %s", condition.inner.first(1).inner, condition.inner.first(4).inner)
+			}
+		}
+		return nil
+	})
+}
+
+// kill ends containerd, its shims and containers, with their namespaces.
+func (r *containerd) kill() {
+	r.n.t.Helper()
+	if err := r.process.Kill(); err != nil {
+		r.n.t.Fatal(err)
+	}
+}
+
+// cgroup is the parent of all containers' groups.
+func (r *containerd) cgroup() string { return filepath.Base(r.n.top.Dir()) + "-" + r.n.String() }
+
+// removeCgroups removes the groups of containers that have been killed; the kernel has those of version 1 in several trees.
+func (r *containerd) removeCgroups() {
+	if r.process != nil {
+		r.kill()
+	}
+	err := topo.WaitUntil(context.Background(), patience, func(context.Context) error {
+		var errs []error
+		for _, pattern := range []string{"/sys/fs/cgroup/", "/sys/fs/cgroup/*/"} {
+			for _, depth := range []string{"/*/*", "/*", ""} {
+				groups, err := filepath.Glob(pattern + r.cgroup() + depth)
+				errs = append(errs, err)
+				for _, g := range groups {
+					if info, err := os.Stat(g); err == nil && info.IsDir() {
+						errs = append(errs, unix.Rmdir(g))
+					}
+				}
+			}
+		}
+		return errors.Join(errs...)
+	}, func() error { return nil })
+	if err != nil {
+		r.n.t.Errorf("remove the containers' cgroups: %v", err)
+	}
+}
+
+// sandbox makes the request's part that says what a pod is.
+func (r *containerd) sandbox(name string, ports []mapping) message {
+	var config message
+	config = config.embed(1, message(nil).text(1, name).text(2, name+"-uid").text(3, "e2e"))
+	config = config.text(3, r.n.path("cri.state")) // for logs
+	for _, p := range ports {
+		config = config.embed(5, message(nil).number(2, uint64(p.pod)).number(3, uint64(p.host)))
+	}
+	return config.embed(8, message(nil).text(1, "/"+r.cgroup()))
+}
+
+// runSandbox makes a pod without containers. Its ID is "" after an error.
+func (r *containerd) runSandbox(ctx context.Context, name string, ports ...mapping) (id string, err error) {
+	answer, err := r.call(ctx, "RunPodSandbox", message(nil).embed(1, r.sandbox(name, ports)))
+	return string(answer.first(1).inner), err
+}
+
+// removeSandbox undoes runSandbox, and what runs in the pod.
+func (r *containerd) removeSandbox(ctx context.Context, id string) error {
+	if _, err := r.call(ctx, "StopPodSandbox", message(nil).text(1, id)); err != nil {
+		return err
+	}
+	_, err := r.call(ctx, "RemovePodSandbox", message(nil).text(1, id))
+	return err
+}
+
+// addresses asks for a pod's.
+func (r *containerd) addresses(ctx context.Context, id string) ([]netip.Addr, error) {
+	answer, err := r.call(ctx, "PodSandboxStatus", message(nil).text(1, id))
+	if err != nil {
+		return nil, err
+	}
+	network := answer.first(1).inner.first(5).inner
+	texts := []string{string(network.first(1).inner)}
+	for more := range network.fields(2) {
+		texts = append(texts, string(more.inner.first(1).inner))
+	}
+	var addrs []netip.Addr
+	for _, text := range texts {
+		a, err := netip.ParseAddr(text)
+		if err != nil {
+			return nil, err
+		}
+		addrs = append(addrs, a)
+	}
+	return addrs, nil
+}
+
+// serve makes a pod with the image's web server.
+func (r *containerd) serve(name string, ports ...mapping) *pod {
+	t := r.n.t
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	id, err := r.runSandbox(ctx, name, ports...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &pod{r: r, id: id}
+	container := message(nil).embed(1, message(nil).text(1, "web")).embed(2, message(nil).text(1, imageName)).
+		text(3, "/bin/busybox", "httpd", "-f", "-p", fmt.Sprint(webPort), "-h", "/www")
+	answer, err := r.call(ctx, "CreateContainer", message(nil).text(1, id).embed(2, container).embed(3, r.sandbox(name, ports)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.container = string(answer.first(1).inner)
+	if _, err := r.call(ctx, "StartContainer", message(nil).text(1, p.container)); err != nil {
+		t.Fatal(err)
+	}
+	if p.addrs, err = r.addresses(ctx, id); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// remove removes the pod.
+func (p *pod) remove(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := p.r.removeSandbox(ctx, p.id); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// exec runs a command of busybox's in the pod's container.
+func (p *pod) exec(ctx context.Context, args ...string) (string, error) {
+	answer, err := p.r.call(ctx, "ExecSync", message(nil).text(1, p.container).text(2, "/bin/busybox").text(2, args...).number(3, uint64(patience.Seconds())))
+	if err != nil {
+		return "", err
+	}
+	if code := answer.first(3).number; code != 0 {
+		return "", fmt.Errorf("%s: exit status %d: %s", strings.Join(args, " "), code, answer.first(2).inner)
+	}
+	return string(answer.first(1).inner), nil
+}
+
+// fetch gets the page that shows the pod's address as the server sees it.
+func (p *pod) fetch(ctx context.Context, server netip.AddrPort) (netip.Addr, error) {
+	response, err := p.exec(ctx, "sh", "-c", fmt.Sprintf("printf '%s' | nc -w 5 %s %d", pageRequest, server.Addr(), server.Port()))
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	return shownAddr(response)
+}

@@ -1,0 +1,124 @@
+//go:build netns
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestVersions runs every verb in every version of the specification that has it.
+func TestVersions(t *testing.T) {
+	n := newNode(t, newTopology(t), 1, debianCNI, "routed")
+	before := n.state()
+	for _, version := range []string{"0.3.1", "0.4.0", "1.0.0", "1.1.0"} {
+		t.Run(version, func(t *testing.T) {
+			m := *n
+			m.t = t
+			m.configure(version, "routed")
+			s := m.sandbox()
+			r := s.add()
+			if r.CNIVersion != version {
+				t.Errorf("the result is of version %q", r.CNIVersion)
+			}
+			for _, ip := range r.IPs {
+				if ip.Interface == nil || r.Interfaces[*ip.Interface].Name != "eth0" || r.Interfaces[*ip.Interface].Sandbox != s.path() {
+					t.Errorf("%s is of no interface of the pod's: %+v", ip.Address, r.Interfaces)
+				}
+			}
+			if version != "0.3.1" { // has no CHECK
+				m.mustCnitool(nil, "check", chainName, s.path())
+			}
+			if version == "1.1.0" {
+				m.mustCnitool(nil, "status", chainName, s.path())
+				second := m.sandbox()
+				second.add()
+				second.end()
+				m.mustCnitool(nil, "gc", chainName, s.path())
+			} else {
+				m.mustCnitool(nil, "del", chainName, s.path())
+			}
+			m.nothingLeft()
+		})
+	}
+	n.unchangedSince(before)
+}
+
+// TestWithoutDaemon has weftd stop under a pod.
+func TestWithoutDaemon(t *testing.T) {
+	for _, wiring := range []string{"routed", "bridge"} {
+		t.Run(wiring, func(t *testing.T) {
+			n := newNode(t, newTopology(t), 1, debianCNI, wiring)
+			n.configure("1.1.0", wiring)
+			s, late, lost := n.sandbox(), n.sandbox(), n.sandbox()
+			s.add()
+			lost.add()
+			n.stopWeftd()
+			n.mustCnitool(nil, "check", chainName, s.path())
+			for _, verb := range []string{"add", "status"} {
+				out, err := n.cnitool(t.Context(), verb, chainName, late.path())
+				if err == nil || !strings.Contains(err.Error(), "weftd") {
+					t.Errorf("%s without weftd: %v %s", verb, err, out)
+				}
+			}
+			n.mustCnitool(nil, "del", chainName, s.path())
+			n.mustCnitool(nil, "del", chainName, late.path())
+			lost.end()
+			n.mustCnitool(nil, "gc", chainName, s.path())
+			n.nothingLeft()
+		})
+	}
+}
+
+// TestKilled has the plugin killed ever later in ADD, until it is done first. What it has left goes by DEL, or by GC.
+func TestKilled(t *testing.T) {
+	for _, wiring := range []string{"routed", "bridge"} {
+		t.Run(wiring, func(t *testing.T) {
+			n := newNode(t, newTopology(t), 1, debianCNI, wiring)
+			n.configure("1.1.0", wiring)
+			plugin := filepath.Join(n.binDir(), "weft-cni")
+			if err := os.Rename(plugin, plugin+".real"); err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+			defer cancel()
+			wrap := func(command string) {
+				if err := os.WriteFile(plugin, []byte("#!/bin/sh\nexec "+command+" "+plugin+".real\n"), 0o755); err != nil {
+					t.Fatal(err)
+				}
+			}
+			killed, left := 0, 0
+			for after := 1; ; after++ { // milliseconds
+				s := n.sandbox()
+				wrap(fmt.Sprintf("timeout --signal=KILL 0.%03d", after))
+				_, err := n.cnitool(ctx, "add", chainName, s.path())
+				if ctx.Err() != nil {
+					t.Fatalf("ADD is never done first, not in %d ms: %v", after, err)
+				}
+				if len(n.leftovers()) > 0 {
+					left++
+				}
+				wrap("")
+				if verb := []string{"del", "gc"}[after%2]; verb == "del" {
+					n.mustCnitool(nil, verb, chainName, s.path())
+				} else {
+					s.end()
+					n.mustCnitool(nil, verb, chainName, s.path())
+				}
+				n.nothingLeft()
+				if err == nil {
+					break
+				}
+				killed++
+			}
+			t.Logf("%d killed, %d of which had begun", killed, left)
+			if killed == 0 || left == 0 {
+				t.Errorf("%d killed, %d of which had begun", killed, left)
+			}
+		})
+	}
+}

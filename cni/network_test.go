@@ -1,0 +1,256 @@
+package cni
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/containernetworking/cni/pkg/skel"
+
+	"github.com/weft-net/weft/cni/ipam"
+	"github.com/weft-net/weft/cni/wiring"
+)
+
+func keyOf(container string) ipam.Key { return ipam.Key{Container: container, Interface: "eth0"} }
+
+func TestDuplicateAdd(t *testing.T) {
+	b := newBed(t)
+	b.want(b.call("ADD", "a", ""), 0)
+	before, _, err := b.store.Get(keyOf("a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.want(b.call("ADD", "a", `"wiring":"bridge"`), 100)
+	after, _, err := b.store.Get(keyOf("a"))
+	if err != nil || fmt.Sprint(before) != fmt.Sprint(after) || b.kernel.ports[before.Device].Bridge != "" {
+		t.Errorf("the record was %v, and is %v (%v)", before, after, err)
+	}
+	// With the record lost, what is there is still not another's to undo.
+	if err := b.store.Remove(t.Context(), keyOf("a")); err != nil {
+		t.Fatal(err)
+	}
+	b.want(b.call("ADD", "a", ""), 100)
+	if len(b.kernel.ports) != 1 || len(b.held()) != 0 {
+		t.Errorf("links %v, records %v; want the first link, and no record", b.kernel.ports, b.held())
+	}
+}
+
+func TestDel(t *testing.T) {
+	b := newBed(t)
+	b.daemon = fakeDaemon{err: errors.New("weftd is not running")}
+	b.want(b.call("DEL", "before-any-add", ""), 0)
+	b.daemon = newBed(t).daemon
+	for _, container := range []string{"a", "b"} {
+		b.want(b.call("ADD", container, ""), 0)
+	}
+	b.daemon = fakeDaemon{err: errors.New("weftd is not running")}
+	changed := `"wiring":{},"mtu":"large","bridge":7,"runtimeConfig":{"ips":["x"]},"prevResult":[]`
+	for range 2 {
+		b.want(b.callArgs("DEL", &skel.CmdArgs{ContainerID: "a", IfName: "eth0", Args: "nonsense"}, changed), 0)
+		if !slices.Equal(b.held(), []string{"b"}) || len(b.kernel.ports) != 1 {
+			t.Fatalf("left are the records of %v and the links %v; want those of b", b.held(), b.kernel.ports)
+		}
+	}
+	b.want(b.call("DEL", strings.Repeat("x", 201), ""), 0) // ADD refuses such a container; a runtime calls DEL all the same
+}
+
+// TestDelInTheNodesNamespace: skel would refuse it, but after a reboot a PID's namespace may be the node's.
+func TestDelInTheNodesNamespace(t *testing.T) {
+	b := newBed(t)
+	b.want(b.call("ADD", "a", ""), 0)
+	environment := map[string]string{"CNI_COMMAND": "DEL", "CNI_CONTAINERID": "a", "CNI_IFNAME": "eth0", "CNI_NETNS": "/proc/self/ns/net", "CNI_PATH": "/opt/cni/bin"}
+	if err := b.main(environment, []byte(`{"cniVersion":"1.0.0","name":"weft"}`)); err != nil {
+		t.Fatal(err)
+	}
+	b.empty("DEL")
+}
+
+// steps counts the steps of an operation.
+func (b *bed) steps(operation func()) []string {
+	var names []string
+	b.inject(func(name string) error { names = append(names, name); return nil })
+	operation()
+	b.inject(func(string) error { return nil })
+	return names
+}
+
+var errInjected = errors.New("injected")
+
+// TestFailureAtEveryStep has ADD undo what it has done. Where undoing fails as well, from that step on, DEL ends it.
+func TestFailureAtEveryStep(t *testing.T) {
+	b := newBed(t)
+	b.want(b.call("ADD", "first", ""), 0) // so that ADD needs no further step to make the directory
+	b.want(b.call("DEL", "first", ""), 0)
+	names := b.steps(func() { b.want(b.call("ADD", "a", ""), 0) })
+	b.want(b.call("DEL", "a", ""), 0)
+	if len(names) < 5 {
+		t.Fatalf("ADD has the steps %v", names)
+	}
+	for i, name := range names {
+		for _, forGood := range []bool{false, true} {
+			n := 0
+			b.inject(func(string) error {
+				if n++; n-1 == i || forGood && n > i {
+					return errInjected
+				}
+				return nil
+			})
+			err := b.try("ADD", &skel.CmdArgs{ContainerID: "a", Netns: sandbox, IfName: "eth0"}, "")
+			if failed := err != nil; !failed && name != "sweep" {
+				t.Errorf("ADD whose step %d, %s, failed: no error", i, name)
+			}
+			b.inject(func(string) error { return nil })
+			if err != nil && !forGood {
+				b.empty(fmt.Sprintf("ADD whose step %d, %s, failed", i, name))
+			}
+			b.want(b.call("DEL", "a", ""), 0)
+			b.empty(fmt.Sprintf("DEL after an ADD that broke off at step %d, %s", i, name))
+		}
+	}
+}
+
+// TestFailingDel: the record stays as long as the link does, and the next DEL, or GC, ends it.
+func TestFailingDel(t *testing.T) {
+	b := newBed(t)
+	again := func() { b.want(b.call("ADD", "a", ""), 0) }
+	again()
+	names := b.steps(func() { b.want(b.call("DEL", "a", ""), 0) })
+	for i, name := range names {
+		for _, next := range []string{"DEL", "GC"} {
+			again()
+			n := 0
+			b.inject(func(string) error {
+				if n++; n > i {
+					return errInjected
+				}
+				return nil
+			})
+			if b.call("DEL", "a", "") == 0 {
+				t.Errorf("DEL whose step %d, %s, failed: no error", i, name)
+			}
+			if len(b.held()) == 0 && len(b.kernel.ports) > 0 {
+				t.Errorf("DEL whose step %d, %s, failed: the address is free, and the link there", i, name)
+			}
+			b.inject(func(string) error { return nil })
+			b.want(b.call(next, "a", `"cni.dev/valid-attachments":[]`), 0)
+			b.empty(next)
+		}
+	}
+}
+
+func TestGC(t *testing.T) {
+	b := newBed(t)
+	for _, container := range []string{"kept", "gone", "other"} {
+		b.want(b.call("ADD", container, ""), 0)
+	}
+	// One of another network, two whose records are lost, one of them valid, and one whose link went with its namespace.
+	record := filepath.Join(b.dir, keyOf("other").String())
+	text, err := os.ReadFile(record)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(record, []byte(strings.Replace(string(text), `"weft"`, `"another"`, 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b.kernel.ports[wiring.Device("orphan", "eth0")] = wiring.Port{}
+	b.kernel.ports[wiring.Device("unrecorded", "eth0")] = wiring.Port{}
+	b.want(b.call("ADD", "reboot", ""), 0)
+	delete(b.kernel.ports, wiring.Device("reboot", "eth0"))
+
+	b.daemon = fakeDaemon{err: errors.New("weftd is not running")}
+	for range 2 {
+		b.want(b.call("GC", "", `"cni.dev/valid-attachments":[{"containerID":"kept","ifname":"eth0"},{"containerID":"unrecorded","ifname":"eth0"},{"containerID":"never/was","ifname":""}]`), 0)
+		if want := []string{"kept", "other"}; !slices.Equal(b.held(), want) || len(b.kernel.ports) != 3 {
+			t.Errorf("left are the records of %v and the links %v; want %v", b.held(), b.kernel.ports, want)
+		}
+	}
+	b.want(b.call("GC", "", `"cni.dev/valid-attachments":null`), 0) // what libcni writes of none
+	if want := []string{"other"}; !slices.Equal(b.held(), want) || len(b.kernel.ports) != 1 {
+		t.Errorf("left are the records of %v, want %v", b.held(), want)
+	}
+}
+
+// TestGCGoesOn: one pod that cannot be removed keeps no other.
+func TestGCGoesOn(t *testing.T) {
+	b := newBed(t)
+	for _, container := range []string{"a", "b", "c"} {
+		b.want(b.call("ADD", container, ""), 0)
+	}
+	first := true
+	b.kernel.step = func(name string) error {
+		if name == "detach" && first {
+			first = false
+			return errInjected
+		}
+		return nil
+	}
+	b.want(b.call("GC", "", `"cni.dev/valid-attachments":[]`), 103)
+	if len(b.held()) != 1 || len(b.kernel.ports) != 1 {
+		t.Errorf("left are the records of %v and the links %v; want one that failed", b.held(), b.kernel.ports)
+	}
+}
+
+// TestGCKeepsWhatItCannotRead: nobody knows whose network a damaged record is of. It is reported, and its link stays.
+func TestGCKeepsWhatItCannotRead(t *testing.T) {
+	b := newBed(t)
+	b.want(b.call("ADD", "a", ""), 0)
+	if err := os.WriteFile(filepath.Join(b.dir, keyOf("a").String()), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	err := b.try("GC", &skel.CmdArgs{}, `"cni.dev/valid-attachments":[]`)
+	if codeOf(err) != 5 || !strings.Contains(err.Error(), "weft ipam release a:eth0") || len(b.kernel.ports) != 1 {
+		t.Errorf("%v, links %v", err, b.kernel.ports)
+	}
+	b.want(b.call("CHECK", "a", `"prevResult":{}`), 5)
+	b.want(b.call("DEL", "a", ""), 0)
+	b.empty("DEL of a damaged record")
+}
+
+func TestExhausted(t *testing.T) {
+	b := newBed(t)
+	b.daemon.node.Blocks = b.daemon.node.Blocks[:1]
+	for i := range 253 {
+		b.want(b.call("ADD", fmt.Sprint("pod-", i), ""), 0)
+	}
+	b.want(b.call("ADD", "one-more", ""), 101)
+	b.want(b.call("STATUS", "", ""), 0) // see Ready
+	b.want(b.call("DEL", "pod-7", ""), 0)
+	b.want(b.call("ADD", "one-more", ""), 0)
+	b.want(b.call("ADD", "two-more", `"runtimeConfig":{"ips":["10.244.1.9"]}`), 102)
+}
+
+func TestCheck(t *testing.T) {
+	b := newBed(t)
+	b.want(b.call("ADD", "a", `"wiring":"bridge"`), 0)
+	result := b.out.String()
+	device := wiring.Device("a", "eth0")
+	check := func(prev string, code uint, says ...string) {
+		t.Helper()
+		err := b.try("CHECK", &skel.CmdArgs{ContainerID: "a", Netns: sandbox, IfName: "eth0"}, `"prevResult":`+prev)
+		if codeOf(err) != code {
+			t.Errorf("%v, want code %d", err, code)
+			return
+		}
+		for _, s := range says {
+			if !strings.Contains(err.Error(), s) || strings.Contains(err.Error(), "\n") {
+				t.Errorf("%v does not say %s in one line", err, s)
+			}
+		}
+	}
+	b.daemon = fakeDaemon{err: errors.New("weftd is not running")}
+	check(result, 0)
+	check(strings.Replace(result, "02:00:00:00:00:02", "02:00:00:00:00:99", 1), 0) // by tuning
+	check(strings.Replace(result, "10.244.1.2", "10.244.1.3", 1), 104, "10.244.1.2")
+	check(strings.Replace(result, device, "weft0", 1), 104, device)
+	check(strings.Replace(result, `"cni0"`, `"cni1"`, 1), 104, "cni0")
+	check(`{"interfaces":[null],"ips":[null],"routes":[null]}`, 104, "eth0", device, "10.244.1.2", "fd00:244:1::2")
+	delete(b.kernel.ports, device)
+	check(strings.Replace(result, "fd00:244:1::2", "fd00:244:1::3", 1), 104, device+" is not there", "fd00:244:1::2")
+	if code := b.callArgs("CHECK", &skel.CmdArgs{ContainerID: "a", IfName: "eth1", Netns: sandbox}, `"prevResult":{}`); code != 3 {
+		t.Errorf("an interface that was never added: code %d, want 3", code)
+	}
+}

@@ -1,0 +1,154 @@
+package wiring
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// ensureBridge finds the bridge, or makes it, and gives it what it lacks. Several processes may do so at once. It is up
+// before a pod's packet needs it, and has a hardware address that does not change as pods come and go. Its MTU is that of
+// its ports (br_mtu_auto_adjust, net/bridge/br_if.c).
+func (a *attachment) ensureBridge() error {
+	p := a.port
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name, attrs.HardwareAddr = p.Bridge, a.ends.Bridge
+	fail := func(err error) error { return fmt.Errorf("bridge %s: %w", p.Bridge, err) }
+
+	link, err := find(a.nl, p.Bridge)
+	if err != nil {
+		return fail(err)
+	}
+	if link == nil {
+		if err := a.nl.LinkAdd(&netlink.Bridge{LinkAttrs: attrs}); err != nil && !errors.Is(err, unix.EEXIST) {
+			return fail(fmt.Errorf("add it: %w", err))
+		}
+		if link, err = a.nl.LinkByName(p.Bridge); err != nil {
+			return fail(err)
+		}
+	}
+	if link.Type() != "bridge" {
+		return fail(fmt.Errorf("there is a %s of this name: give `\"bridge\"` another one", link.Type()))
+	}
+	a.bridge, a.ends.Bridge = link, link.Attrs().HardwareAddr
+	if err := a.addressBridge(); err != nil {
+		return fail(err)
+	}
+	if link.Attrs().RawFlags&unix.IFF_UP == 0 {
+		if err := a.nl.LinkSetUp(link); err != nil {
+			return fail(fmt.Errorf("set it up: %w", err))
+		}
+	}
+	return nil
+}
+
+// isOwn says whether weft made the bridge: the kernel would not have chosen its hardware address.
+func isOwn(bridge netlink.Link) bool {
+	return bytes.HasPrefix(bridge.Attrs().HardwareAddr, []byte{macPod0, macPod1})
+}
+
+// addressBridge adds the gateways that are missing. A bridge of weft's may have those of former blocks, which
+// pods use; one of others, flannel's say, does only where it has no other address.
+func (a *attachment) addressBridge() error {
+	have, err := dump(func() ([]netlink.Addr, error) { return a.nl.AddrList(a.bridge, netlink.FAMILY_ALL) })
+	if err != nil {
+		return fmt.Errorf("list its addresses: %w", err)
+	}
+	for _, p := range a.port.Addresses {
+		gateway := netip.PrefixFrom(a.port.gateway(p), p.Bits())
+		if found, err := a.findGateway(have, gateway); err != nil {
+			return err
+		} else if found {
+			continue
+		}
+		if err := a.addBridgeAddress(gateway); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *attachment) findGateway(have []netlink.Addr, gateway netip.Prefix) (found bool, err error) {
+	var wrong []string
+	for _, h := range have {
+		other := prefixOf(h.IPNet)
+		switch {
+		case other == gateway:
+			return true, nil
+		case familyOf(other.Addr()) != familyOf(gateway.Addr()), other.Addr().IsLinkLocalUnicast():
+		case !isOwn(a.bridge), other.Overlaps(gateway):
+			wrong = append(wrong, other.String())
+		}
+	}
+	if wrong != nil {
+		return false, fmt.Errorf("it has the address %s where this node's block needs %v: when no pod uses it, remove it with `ip link delete %s`",
+			strings.Join(wrong, ", "), gateway, a.port.Bridge)
+	}
+	return false, nil
+}
+
+// addBridgeAddress adds addresses that are ready at once. With the first IPv6 one comes the link-local address that the
+// kernel would make: without any, the node cannot ask for a pod's hardware address (ndisc_send_ns, net/ipv6/ndisc.c).
+func (a *attachment) addBridgeAddress(gateway netip.Prefix) error {
+	all := []netip.Prefix{gateway}
+	if gateway.Addr().Is6() {
+		all = append(all, netip.PrefixFrom(linkLocal(a.ends.Bridge), 64))
+	}
+	for _, p := range all {
+		addr := &netlink.Addr{IPNet: ipNet(p)}
+		if p.Addr().Is6() {
+			addr.Flags = unix.IFA_F_NODAD
+		}
+		if err := a.addAddress(a.nl, a.bridge, addr); err != nil && !errors.Is(err, unix.EEXIST) {
+			return err
+		}
+	}
+	return nil
+}
+
+// joinBridge lets the pod reach itself by an address of a service that leads back to it: hairpin.
+func (a *attachment) joinBridge() error {
+	if err := a.nl.LinkSetMaster(a.device, a.bridge); err != nil {
+		return fmt.Errorf("make the device a port of bridge %s: %w", a.port.Bridge, err)
+	}
+	if err := a.nl.LinkSetHairpin(a.device, true); err != nil {
+		return fmt.Errorf("set hairpin mode of the device: %w", err)
+	}
+	if isOwn(a.bridge) {
+		return nil
+	}
+	// One that nobody chose follows the ports (br_stp_recalculate_bridge_id, net/bridge/br_stp_if.c).
+	bridge, err := a.nl.LinkByName(a.port.Bridge)
+	if err != nil {
+		return fmt.Errorf("find bridge %s: %w", a.port.Bridge, err)
+	}
+	a.ends.Bridge = bridge.Attrs().HardwareAddr
+	return nil
+}
+
+// RemoveBridges removes the bridges that weft made and that have no port. It is for a node that weft leaves: a pod may
+// be about to join one.
+func (w *Wiring) RemoveBridges() error {
+	links, err := dump(w.nl.LinkList)
+	if err != nil {
+		return explain(fmt.Errorf("list the bridges: %w", err))
+	}
+	var errs []error
+	for _, l := range links {
+		index := l.Attrs().Index
+		used := slices.ContainsFunc(links, func(port netlink.Link) bool { return port.Attrs().MasterIndex == index })
+		if l.Type() != "bridge" || !isOwn(l) || used {
+			continue
+		}
+		if err := w.nl.LinkDel(l); err != nil && !errors.Is(err, unix.ENODEV) {
+			errs = append(errs, explain(fmt.Errorf("delete bridge %s: %w", l.Attrs().Name, err)))
+		}
+	}
+	return errors.Join(errs...)
+}

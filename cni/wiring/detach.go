@@ -1,0 +1,105 @@
+package wiring
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Detach removes the device, with the pod's end of it, its routes and its guard. That there is nothing left is no
+// error; that the device is no veth pair is one, and then it stays. It does as much as it can and joins all errors.
+func (w *Wiring) Detach(device string) error {
+	if !isDevice(device) {
+		return fmt.Errorf("detach device %q: it is not the name of a pod's device", device)
+	}
+	if err := w.remove(device, w.step); err != nil {
+		return explain(fmt.Errorf("detach device %s: %w", device, err))
+	}
+	return nil
+}
+
+// remove sets the device down first, so that it never carries a packet without its guard. The guard goes before the
+// device, and its socket is closed behind it: the kernel has the close of such a socket wait until what was deleted is
+// freed (nft_rcv_nl_event, net/netfilter/nf_tables_api.c), as long as the removal of the device takes anyway.
+func (w *Wiring) remove(device string, before func(step string) error) error {
+	link, err := find(w.nl, device)
+	if err == nil && link != nil && link.Type() != "veth" {
+		err = fmt.Errorf("it is a %s, and not weft's: rename it", link.Type())
+	}
+	if err != nil {
+		return err
+	}
+	guard := &guardRemoval{device: device}
+	steps := []step{{"remove guard", func() error { return guard.remove(w) }}}
+	if link != nil {
+		steps = []step{
+			{"device down", func() error { return w.change(w.nl.LinkSetDown, link, "set the device down") }},
+			steps[0],
+			{"remove device", func() error { return w.change(w.nl.LinkDel, link, "delete the device") }},
+		}
+	}
+	var errs []error
+	for _, s := range steps {
+		err := before(s.name)
+		if err == nil {
+			err = s.do()
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(append(errs, guard.close())...)
+}
+
+// change does something to a link that may have gone, with the pod's namespace.
+func (w *Wiring) change(do func(netlink.Link) error, link netlink.Link, what string) error {
+	if err := do(link); err != nil && !errors.Is(err, unix.ENODEV) {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return nil
+}
+
+// find is nil for an interface that does not exist.
+func find(nl *netlink.Handle, name string) (netlink.Link, error) {
+	link, err := nl.LinkByName(name)
+	if _, none := errors.AsType[netlink.LinkNotFoundError](err); none {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("find interface %s: %w", name, err)
+	}
+	return link, nil
+}
+
+// Devices are the names of which anything is left, a host end or a guard, sorted.
+func (w *Wiring) Devices() ([]string, error) {
+	fail := func(err error) ([]string, error) {
+		return nil, explain(fmt.Errorf("list the pods' devices: %w", err))
+	}
+	links, err := dump(w.nl.LinkList)
+	if err != nil {
+		return fail(err)
+	}
+	names, err := w.guards()
+	if err != nil {
+		return fail(err)
+	}
+	for _, l := range links {
+		if name := l.Attrs().Name; isDevice(name) && l.Type() == "veth" {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names), nil
+}
+
+// dump calls list until its answer is whole: the kernel says when a change came in between.
+func dump[T any](list func() ([]T, error)) ([]T, error) {
+	for range 9 {
+		if got, err := list(); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			return got, err
+		}
+	}
+	return list()
+}
