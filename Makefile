@@ -16,14 +16,15 @@ LDFLAGS := -s -w -X github.com/weft-net/weft/cmd/internal/version.stamp=$(VERSIO
 
 # What the demo and the tests need beside Go, as command=Debian package.
 NEEDS_DEMO := ip=iproute2 ping=iputils-ping iperf3=iperf3 nsenter=util-linux
-NEEDS_TEST := $(NEEDS_DEMO) sysctl=procps gcc=gcc,libc6-dev ab=apache2-utils ethtool=ethtool nft=nftables iptables=iptables
+NEEDS_TEST := $(NEEDS_DEMO) sysctl=procps gcc=gcc,libc6-dev ab=apache2-utils ethtool=ethtool nft=nftables iptables=iptables \
+              busybox=busybox-static containerd=containerd runc=runc /usr/lib/cni/portmap=containernetworking-plugins
 NEEDS_BENCH := $(NEEDS_DEMO) sockperf=sockperf ab=apache2-utils
 
-.PHONY: help build demo demo-down test lint unit race netns partition fuzz sim sim-mutants bench bench-quick \
+.PHONY: help build demo demo-down test lint unit race netns partition cni-containerd2 fuzz sim sim-mutants bench bench-quick \
         bench-build install uninstall clean go root need-demo need-test need-bench
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: go ## static binaries in bin/
 	@go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/ ./cmd/weftd ./cmd/weft ./cmd/weft-cni
@@ -58,6 +59,9 @@ netns: root need-test build ## tests with real daemons in network namespaces
 
 partition: root need-test build ## a partition longer than memberlist remembers its members, healed; 2 minutes
 	go test -tags partition -count 1 -timeout 5m -v -run Partition ./cmd/weftd
+
+cni-containerd2: root need-test build ## the CNI plugin under a containerd 2, whose build takes 4 minutes
+	go test -tags netns,containerd2 -count 1 -timeout 15m -run Containerd2 ./cni/e2e
 
 fuzz: go ## every fuzz target for FUZZTIME each
 	@set -e; grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u | while read -r dir; do \

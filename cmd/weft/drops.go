@@ -40,7 +40,7 @@ func renderDrops(w io.Writer, st style, all bool, d control.Drops) {
 		headings("KERNEL, beside weftd"),
 		kernelDrops("socket overflow", d.Kernel.SocketOverflow, "datagrams that the full buffer of the data socket did not take"),
 		kernelDrops("device transmit", d.Kernel.TunTxDropped, "packets of pods (a TCP superpacket as one) that the full queue of the device did not take"),
-		kernelDrops("direct spoofed", d.Kernel.DirectSpoofed, "packets of directly routed peers whose source was not the sender's to use"),
+		kernelDrops("spoofed", d.Kernel.Spoofed, "packets of directly routed peers, and of pods, whose source was not the sender's to use"),
 		nil,
 		[]cell{text("ICMP errors sent"), number(d.ICMPSent)},
 	)

@@ -84,7 +84,7 @@ func sampleDrops() control.Drops {
 		Egress:   control.Direction{Received: 12045, Forwarded: 12000, Drops: map[string]uint64{"no_route": 42, "too_big": 3, "socket_full": 0}},
 		Ingress:  control.Direction{Received: 100, Forwarded: 98, Drops: map[string]uint64{"malformed": 0, "spoofed": 1}},
 		ICMPSent: 17,
-		Kernel:   control.Kernel{SocketOverflow: 5, DirectSpoofed: 7},
+		Kernel:   control.Kernel{SocketOverflow: 5, Spoofed: 7},
 		Reasons: map[string]string{"no_route": "no node owns the destination", "too_big": "larger than the MTU, and must not be fragmented",
 			"malformed": "not an IPv4 packet"},
 	}
@@ -215,7 +215,7 @@ INGRESS, from peers to pods
 KERNEL, beside weftd
   socket overflow                   5  datagrams that the full buffer of the data socket did not take
   device transmit                   0  packets of pods (a TCP superpacket as one) that the full queue of the device did not take
-  direct spoofed                    7  packets of directly routed peers whose source was not the sender's to use
+  spoofed                           7  packets of directly routed peers, and of pods, whose source was not the sender's to use
 
 ICMP errors sent                   17
 `)

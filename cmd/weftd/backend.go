@@ -213,7 +213,7 @@ func (d *daemon) Drops() control.Drops {
 		drops.Kernel.TunTxDropped = n
 	}
 	if n, err := d.firewall.Spoofed(); err == nil && d.guarded == nil {
-		drops.Kernel.DirectSpoofed = n
+		drops.Kernel.Spoofed = n
 	}
 	return drops
 }

@@ -100,7 +100,7 @@ func TestDirectSpoofed(t *testing.T) {
 		}, there.Addr.String()},
 	} {
 		conn := listenUDP(t, side.to.Namespace)
-		before := a.drops().Kernel.DirectSpoofed
+		before := a.drops().Kernel.Spoofed
 		for range rounds {
 			for name, src := range side.forged {
 				forge(t, side.from, src, side.to.Addr.String(), name)
@@ -110,7 +110,7 @@ func TestDirectSpoofed(t *testing.T) {
 		for name, n := range heard(t, conn, "end") {
 			t.Errorf("to %s: %d datagrams arrived that were forged to be from %s", side.to, n, name)
 		}
-		if n := a.drops().Kernel.DirectSpoofed - before; n != uint64(rounds*len(side.forged)) {
+		if n := a.drops().Kernel.Spoofed - before; n != uint64(rounds*len(side.forged)) {
 			t.Errorf("to %s: %d forged packets are counted, want %d", side.to, n, rounds*len(side.forged))
 		}
 		conn.Close()

@@ -5,10 +5,12 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -53,6 +55,48 @@ func (m *member) refusesPods(why string, args ...string) {
 	if out, err := m.pods(args...); err == nil || !strings.Contains(out, why) {
 		m.c.t.Errorf("weft %v: %v, %s; want an error with %q", args, err, out, why)
 	}
+}
+
+// refusesForgeries has a pod send from an address that it does not have: as it is, and while what it sends is limited,
+// by way of an ifb, as by the bandwidth plugin.
+func (m *member) refusesForgeries(name string, to netip.Addr) {
+	m.c.t.Helper()
+	out, err := m.pods("pod", "list", "--json")
+	var list struct {
+		Pods []struct{ Name, Device string }
+	}
+	if err := errors.Join(err, json.Unmarshal([]byte(out), &list)); err != nil {
+		m.c.t.Fatal(err)
+	}
+	i := slices.IndexFunc(list.Pods, func(p struct{ Name, Device string }) bool { return p.Name == m.podName(name) })
+	device := list.Pods[i].Device
+	pod := func(args ...string) string {
+		out, _ := m.pods(append([]string{"pod", "exec", m.podName(name), "--"}, args...)...)
+		return out
+	}
+	forge := func() { pod("ping", "-c", "3", "-i", "0.2", "-W", "1", "-I", "10.244.1.99", to.String()) }
+	pod("ip", "address", "add", "10.244.1.99/32", "dev", "eth0")
+
+	forge()
+	if out := m.c.command(m.Namespace, "nft", "list", "table", "netdev", device); !strings.Contains(out, "counter packets 3 ") {
+		m.c.t.Errorf("3 forged packets were not all dropped at the pod's link:\n%s", out)
+	}
+	for _, args := range []string{
+		"ip link add ifb0 type ifb", "ip link set ifb0 up", "tc qdisc add dev " + device + " ingress",
+		"tc filter add dev " + device + " parent ffff: protocol ip u32 match u32 0 0 action mirred egress redirect dev ifb0",
+	} {
+		m.c.command(m.Namespace, strings.Fields(args)...)
+	}
+	before := m.drops().Kernel.Spoofed
+	forge()
+	if n := m.drops().Kernel.Spoofed - before; n != 3 {
+		m.c.t.Errorf("of 3 forged packets that came by an ifb %d were dropped", n)
+	}
+	if out := pod("ping", "-c", "1", "-W", "2", to.String()); !strings.Contains(out, " 0% packet loss") {
+		m.c.t.Errorf("by an ifb nothing passes: %s", out)
+	}
+	m.c.command(m.Namespace, "tc", "qdisc", "del", "dev", device, "ingress")
+	pod("ip", "address", "del", "10.244.1.99/32", "dev", "eth0")
 }
 
 func TestPods(t *testing.T) {
@@ -100,6 +144,8 @@ func TestPods(t *testing.T) {
 	if out := c.command(own, "ip", "-o", "link", "show", "up"); strings.Count(out, "\n") != 1 {
 		t.Errorf("a pod that was deleted has left in the namespace\n%s", out)
 	}
+
+	a.refusesForgeries("web", client)
 
 	// What is killed on the way is half a pod, and can be deleted.
 	if err := sandbox.Create("weft-" + b.podName("half")); err != nil {

@@ -31,8 +31,8 @@ func uninstallCommand(load func() (*config.Config, error)) *cobra.Command {
 		Use: "uninstall", Short: "remove what weftd leaves on this machine", Args: usageArgs,
 		Long: "Removes what weftd leaves on this machine: what container runtimes were told and given,\n" +
 			"and interfaces, routes, rules and the firewall table of a weftd that was killed. weftd\n" +
-			"must have ended; it is configured as it was then. Forwarding stays on (sysctl), and so do\n" +
-			"the bridge of `cniWiring: bridge`, and the programs themselves.",
+			"must have ended; it is configured as it was then. Forwarding stays on (sysctl), and the\n" +
+			"programs themselves stay.",
 		Example: "  weft leave && weftd uninstall\n" +
 			"  weftd uninstall --purge --config /etc/weft/weft.yaml",
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
@@ -90,7 +90,11 @@ func (u *uninstall) run(ctx context.Context) (err error) {
 	for i := range pods {
 		errs = append(errs, u.detach(ctx, links, &pods[i]))
 	}
-	if err := errors.Join(errs...); err != nil {
+	bridges, err := links.RemoveBridges()
+	for _, name := range bridges {
+		u.say("bridge %s", name)
+	}
+	if err := errors.Join(append(errs, err)...); err != nil {
 		return err // plugin and records are needed to try again
 	}
 	err = errors.Join(u.plugin(), u.purgeState())

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 
@@ -32,6 +33,9 @@ func (a *attachment) ensureBridge() error {
 		if link, err = a.nl.LinkByName(p.Bridge); err != nil {
 			return fail(err)
 		}
+		if err := a.answerForOthers(); err != nil {
+			return fail(err)
+		}
 	}
 	if link.Type() != "bridge" {
 		return fail(fmt.Errorf("there is a %s of this name: give `\"bridge\"` another one", link.Type()))
@@ -44,6 +48,16 @@ func (a *attachment) ensureBridge() error {
 		if err := a.nl.LinkSetUp(link); err != nil {
 			return fail(fmt.Errorf("set it up: %w", err))
 		}
+	}
+	return nil
+}
+
+// answerForOthers has the node answer ARP requests for pods that are routed: to those on the bridge all of the block is
+// on their link. It is for IPv4; for IPv6 the kernel answers for addresses only that it was told one by one.
+func (a *attachment) answerForOthers() error {
+	path := "/proc/sys/net/ipv4/conf/" + a.port.Bridge + "/proxy_arp"
+	if err := inside(a.home, func() error { return os.WriteFile(path, []byte("1"), 0) }); err != nil {
+		return fmt.Errorf("answer ARP requests for routed pods: %w", err)
 	}
 	return nil
 }
@@ -132,12 +146,12 @@ func (a *attachment) joinBridge() error {
 	return nil
 }
 
-// RemoveBridges removes the bridges that weft made and that have no port. It is for a node that weft leaves: a pod may
-// be about to join one.
-func (w *Wiring) RemoveBridges() error {
+// RemoveBridges removes the bridges that weft made and that have no port, and returns their names. It is for a node that
+// weft leaves: a pod may be about to join one.
+func (w *Wiring) RemoveBridges() (removed []string, err error) {
 	links, err := dump(w.nl.LinkList)
 	if err != nil {
-		return explain(fmt.Errorf("list the bridges: %w", err))
+		return nil, explain(fmt.Errorf("list the bridges: %w", err))
 	}
 	var errs []error
 	for _, l := range links {
@@ -148,7 +162,9 @@ func (w *Wiring) RemoveBridges() error {
 		}
 		if err := w.nl.LinkDel(l); err != nil && !errors.Is(err, unix.ENODEV) {
 			errs = append(errs, explain(fmt.Errorf("delete bridge %s: %w", l.Attrs().Name, err)))
+			continue
 		}
+		removed = append(removed, l.Attrs().Name)
 	}
-	return errors.Join(errs...)
+	return removed, errors.Join(errs...)
 }

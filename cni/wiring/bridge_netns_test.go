@@ -41,7 +41,7 @@ func TestBridgeOfOthers(t *testing.T) {
 			for _, a := range p.Addresses {
 				must(t, reach(n.namespace, (&attached{pod, p, ends}).listen(a.Addr()), 100))
 			}
-			must(t, n.RemoveBridges())
+			n.removesBridges()
 			n.link("cni0")
 		})
 	}
@@ -85,14 +85,21 @@ func TestHairpin(t *testing.T) {
 	must(t, err)
 }
 
+func (n *node) removesBridges(want ...string) {
+	n.t.Helper()
+	if got, err := n.RemoveBridges(); err != nil || !slices.Equal(got, want) {
+		n.t.Errorf("RemoveBridges = %q, %v; want %q", got, err, want)
+	}
+}
+
 func TestRemoveBridges(t *testing.T) {
 	n := newNode(t)
 	before := n.dump()
 	a := n.pod("cni0")
-	must(t, n.RemoveBridges())
+	n.removesBridges()
 	n.link("cni0") // which has a port
 	must(t, n.Detach(a.Device))
-	must(t, n.RemoveBridges())
+	n.removesBridges("cni0")
 	if diff := difference(before, n.dump()); diff != "" {
 		t.Errorf("there is a difference:\n%s", diff)
 	}

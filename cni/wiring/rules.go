@@ -17,7 +17,8 @@ import (
 //
 // A VLAN tag is taken off before the rules see the frame, which must be as good as any other. What traffic control
 // redirects at the device's ingress and back, as the bandwidth plugin does to limit what a pod sends, comes back behind the
-// guard (tc_skip_classify, net/core/dev.c) and is not looked at.
+// guard (tc_skip_classify, net/core/dev.c). Where pods are routed weftd's own table looks at the source address of that; on a bridge
+// nobody does.
 type guard struct {
 	mac    net.HardwareAddr
 	ip     netip.Addr // invalid for none

@@ -102,6 +102,23 @@ func fromElsewhere() []expr.Any {
 	}
 }
 
+// inInterfaces matches those whose names begin so.
+func inInterfaces(prefix string) []expr.Any {
+	return compareMeta(expr.MetaKeyIIFNAME, expr.CmpOpEq, []byte(prefix))
+}
+
+func exceptProtocol(number byte) []expr.Any {
+	return compareMeta(expr.MetaKeyL4PROTO, expr.CmpOpNeq, []byte{number})
+}
+
+// sourceElsewhere matches a source that is not reached by the interface which the packet came in by.
+func sourceElsewhere() []expr.Any {
+	return []expr.Any{
+		&expr.Fib{Register: unix.NFT_REG_1, ResultOIF: true, FlagSADDR: true, FlagIIF: true},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: unix.NFT_REG_1, Data: make([]byte, 4)},
+	}
+}
+
 // toDataPort matches UDP datagrams to a port of the set.
 func toDataPort(set string) []expr.Any {
 	return append(compareMeta(expr.MetaKeyL4PROTO, expr.CmpOpEq, []byte{unix.IPPROTO_UDP}),

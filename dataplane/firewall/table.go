@@ -5,6 +5,7 @@ import (
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -18,6 +19,11 @@ const (
 	setPorts    = "data_ports"
 
 	chainMasquerade = "masquerade"
+
+	// podDevices begins the names of the interfaces that the CNI plugin gives to pods (package wiring). Of what they send
+	// it has checked all at the interface itself, but for what comes there by way of an ifb: a packet that a queueing discipline has redirected, such as
+	// those of the bandwidth plugin, passes no ingress hook again (tc_skip_classify, net/core/dev.c).
+	podDevices = "weft"
 )
 
 // A table is what there is, or shall be, in weft's table. Everything is ordered by name, but the rules of a chain.
@@ -75,6 +81,8 @@ func wantedTable(s State) *table {
 // holds the ports, is dropped.
 func prerouting(s State) chain {
 	c := chain{"prerouting", nftables.ChainTypeFilter, *nftables.ChainHookPrerouting, *nftables.ChainPriorityRaw, nil}
+	c.rules = append(c.rules, rule{"forged: by a pod, with an address that is not behind its interface",
+		slices.Concat(inInterfaces(podDevices), inInterface(expr.CmpOpNeq, s.Tun), exceptProtocol(unix.IPPROTO_ICMPV6), sourceElsewhere(), verdict(expr.VerdictDrop))})
 	for i := range families {
 		f := &families[i]
 		c.rules = append(c.rules, rule{"pods do not reach data ports outside, where they would pass for their node",

@@ -242,7 +242,7 @@ func (d Direction) Unaccounted() int64 {
 type Kernel struct {
 	SocketOverflow uint64 `json:"socketOverflow"` // datagrams; the data socket's buffer was full (SO_RXQ_OVFL)
 	TunTxDropped   uint64 `json:"tunTxDropped"`   // packets, a TCP superpacket as one; the TUN's queue to the daemon was full
-	DirectSpoofed  uint64 `json:"directSpoofed"`  // packets that the anti-spoof rules of direct routing dropped
+	Spoofed        uint64 `json:"spoofed"`        // packets that the kernel's anti-spoof rules dropped: of directly routed peers, and of pods
 }
 
 // Ping is one probe on the data port, sent to a peer the way its pods' packets go, and what became of it.

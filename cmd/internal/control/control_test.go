@@ -85,7 +85,7 @@ func full() backend {
 		drops: Drops{
 			Egress:  Direction{Received: 10, Forwarded: 8, Drops: map[string]uint64{"no_route": 2, "too_big": 0}},
 			Ingress: Direction{Received: 1<<63 + 1, Forwarded: 1 << 63, Drops: map[string]uint64{"malformed": 1}}, ICMPSent: 2,
-			Kernel:  Kernel{SocketOverflow: 1, TunTxDropped: 2, DirectSpoofed: 3},
+			Kernel:  Kernel{SocketOverflow: 1, TunTxDropped: 2, Spoofed: 3},
 			Reasons: map[string]string{"no_route": "no node owns the destination"},
 		},
 	}
@@ -135,7 +135,7 @@ func TestJSON(t *testing.T) {
 		pathStatus: `{"version":"v1","node":{"id":"abc","name":"node1"},"state":"fenced","reason":"conflict","started":"2026-11-20T10:00:00Z","podNetworks":["10.244.0.0/16","fd00:10:244::/48"],"podCIDRs":["10.244.1.0/24"],"allocation":{"auto":true,"blockSize4":24,"blockSize6":64,"waiting":"w","tentative":["10.244.9.0/24"],"lost":[{"prefix":"10.244.7.0/24","winner":{"id":"def","name":"node2"},"pods":[{"address":"10.244.7.5","device":"veth5"}]}]},"settled":true,"certificate":{"required":true,"cidrs":["10.244.0.0/20"]},"tun":{"name":"weft0","addresses":["10.244.1.0"],"mtu":1450},"underlay":{"interface":"eth0","addresses":["192.0.2.1","2001:db8::1"],"mtu":1500,"why":"default route"},"mode":"auto","tunnel":"udp","dataPort":8285,"vxlan":{"port":4789,"vni":1,"vtepMAC":"02:00:00:00:00:01","closed":"port in use"},"masquerade":true,"firewall":"check","offload":{"workers":1,"on":["tso"],"off":{"rco":"excepted"}},"gossip":{"address":"192.0.2.1:7946","encrypted":true,"members":2,"keyMismatches":3,"rejected":{"overlap":1}},"peers":{"known":2,"up":1},"warnings":["w"]}`,
 		pathPeers:  `{"peers":[{"id":"def","name":"node2","static":false,"state":"down","reason":"r","since":"2026-11-20T10:00:00Z","endpoint":"192.0.2.2:8285","podCIDRs":["10.244.2.0/24"],"mode":"udp","why":"not on-link","mtu":1450,"pathMTU":1500,"pathProven":true,"dataPath":"fails","rttUs":212.5,"loss":0.25,"tx":{"packets":1,"bytes":1152921504606846976},"rx":{"packets":2,"bytes":3}}]}`,
 		pathRoutes: `{"routes":[{"prefix":"10.244.1.0/24","node":"node1","id":"abc","endpoint":"","mode":"","mtu":0,"local":true},{"prefix":"10.244.2.0/24","node":"node2","id":"def","endpoint":"192.0.2.2:8285","mode":"udp","mtu":1450,"local":false}]}`,
-		pathDrops:  `{"egress":{"received":10,"forwarded":8,"drops":{"no_route":2,"too_big":0}},"ingress":{"received":9223372036854775809,"forwarded":9223372036854775808,"drops":{"malformed":1}},"icmpSent":2,"kernel":{"socketOverflow":1,"tunTxDropped":2,"directSpoofed":3},"reasons":{"no_route":"no node owns the destination"}}`,
+		pathDrops:  `{"egress":{"received":10,"forwarded":8,"drops":{"no_route":2,"too_big":0}},"ingress":{"received":9223372036854775809,"forwarded":9223372036854775808,"drops":{"malformed":1}},"icmpSent":2,"kernel":{"socketOverflow":1,"tunTxDropped":2,"spoofed":3},"reasons":{"no_route":"no node owns the destination"}}`,
 	} {
 		if got := get(t, Handler(full()), http.MethodGet, path); got.body != want || got.status != 200 || got.kind != "application/json" {
 			t.Errorf("%s: got %+v\nwant %s", path, got, want)
