@@ -141,20 +141,13 @@ func parseGC(stdin []byte) (config, error) {
 		return c, err
 	}
 	var gc struct {
-		Valid json.RawMessage `json:"cni.dev/valid-attachments"`
+		// Libcni leaves it out where no attachment is valid (GCNetworkList, libcni/api.go).
+		Valid []types.GCAttachment `json:"cni.dev/valid-attachments"`
 	}
 	if err := decode(stdin, &gc); err != nil {
 		return c, err
 	}
-	// libcni writes null where no attachment is valid. Without the field nobody has said that none is.
-	if gc.Valid == nil {
-		return c, fault(codeConfig, errors.New("cni.dev/valid-attachments is missing; the runtime must say which attachments are to stay"))
-	}
-	var valid []types.GCAttachment
-	if err := decode(gc.Valid, &valid); err != nil {
-		return c, err
-	}
-	for _, v := range valid {
+	for _, v := range gc.Valid {
 		c.valid = append(c.valid, ipam.Key{Container: v.ContainerID, Interface: v.IfName})
 	}
 	return c, nil

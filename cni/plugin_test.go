@@ -148,7 +148,6 @@ func TestRefusals(t *testing.T) {
 		{"CHECK", "", "", `{C,"prevResult":{"ips":[{"address":"x"}]}}`, 6, "x"},
 		{"CHECK", "", "", `{C,"prevResult":{}}`, 3, "no reservation"},
 		{"CHECK", "", "", `{"cniVersion":"0.3.1","name":"weft","prevResult":{}}`, 1, "CHECK"},
-		{"GC", "", "", `{C}`, 7, "valid-attachments"},
 		{"GC", "", "", `{C,"cni.dev/valid-attachments":{}}`, 6, "GCAttachment"},
 		{"GC", "", "", `{"cniVersion":"1.0.0","name":"weft"}`, 1, "GC"},
 		{"STATUS", "", "", `{"cniVersion":"1.0.0","name":"weft"}`, 1, "STATUS"},

@@ -41,7 +41,8 @@ const (
 	webPort = 8080 // of the image's server
 
 	// containerdStart runs containerd as the first process of its namespaces. Arguments: the topology's folder, the
-	// node's for /var/lib, containerd, its configuration. What containerd and its shims put in /run is gone with it.
+	// node's for /var/lib, containerd, its configuration. What containerd and its shims put in /run is gone with it. The shim
+	// is the one beside containerd.
 	containerdStart = `set -e
 mount --make-rprivate /
 mount --bind "$2" /var/lib
@@ -49,7 +50,7 @@ mount -t tmpfs run "$2/run"
 mkdir "$2/run/$(basename "$1")"
 mount --bind "$1" "$2/run/$(basename "$1")"
 mount --no-mtab --move "$2/run" /run
-exec "$3" --config "$4"`
+PATH=$(dirname "$3"):$PATH exec "$3" --config "$4"`
 
 	// %[1]s is the root, which a reboot leaves, %[2]s the state, which it does not.
 	containerdConfig = `version = 2
@@ -109,17 +110,24 @@ func (r *containerd) start() {
 			n.t.Fatal("containerd has ended")
 		default:
 		}
-		status, err := r.call(ctx, "Status", nil)
-		if err != nil {
-			return err
-		}
-		for condition := range status.first(1).inner.fields(1) {
-			if condition.inner.first(2).number == 0 {
-				return fmt.Errorf("%s: %s", condition.inner.first(1).inner, condition.inner.first(4).inner)
-			}
-		}
-		return nil
+		return r.ready(ctx)
 	})
+}
+
+// ready returns what containerd says is not, of itself and of the network.
+func (r *containerd) ready(ctx context.Context) error {
+	answer, err := r.call(ctx, "Status", nil)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for condition := range answer.first(1).inner.fields(1) {
+		name, met := string(condition.inner.first(1).inner), condition.inner.first(2).number == 1
+		if strings.HasSuffix(name, "Ready") && !met { // others are containerd's own, such as of deprecated keys
+			errs = append(errs, fmt.Errorf("%s: %s", name, condition.inner.first(4).inner))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // kill ends containerd, its shims and containers, with their namespaces.

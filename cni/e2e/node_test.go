@@ -47,8 +47,7 @@ type node struct {
 	*topo.Node
 	t      *testing.T
 	top    *topo.Topology
-	tool   string // cnitool
-	number int    // the node's blocks are 10.244.NUMBER.0/24 and fd00:10:244:NUMBER::/64
+	number int // the node's blocks are 10.244.NUMBER.0/24 and fd00:10:244:NUMBER::/64
 	weftd  *topo.Process
 }
 
@@ -239,7 +238,7 @@ func (n *node) leftovers() []string {
 		}
 		for _, f := range files {
 			record := dir != n.dataDir() || strings.Contains(f.Name(), ":") // else it is the lock, or a hint
-			if record && !strings.HasPrefix(f.Name(), "cni-loopback-") {     // a network of containerd's own
+			if record && !strings.HasPrefix(f.Name(), "cni-loopback-") {    // a network of containerd's own
 				all = append(all, "file "+filepath.Join(dir, f.Name()))
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"os"
 	"testing"
 
 	"golang.org/x/sync/errgroup"
@@ -141,6 +142,9 @@ func (r *containerd) reboot() {
 	}
 	r.kill()
 	n.loseKernelState()
+	if err := os.RemoveAll(n.path("cri.state")); err != nil {
+		n.t.Fatal(err)
+	}
 	if files := n.leftovers(); len(files) < len(ids) {
 		n.t.Fatalf("the records did not survive: %q", files)
 	}

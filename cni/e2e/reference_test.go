@@ -18,8 +18,8 @@ const (
 	debianCNI    = "/usr/lib/cni" // of containernetworking-plugins: CNI 1.0.0
 	referenceCNI = "v1.9.1"       // of github.com/containernetworking/plugins: CNI 1.1.0
 
-	// buildPatience bounds the build of what others have written, with an empty cache.
-	buildPatience = 4 * time.Minute
+	// buildPatience bounds the build of what others have written, with an empty cache: containerd takes 4 minutes.
+	buildPatience = 10 * time.Minute
 )
 
 // Plugins of the reference that a node has beside weft-cni. Immutable.
@@ -28,7 +28,7 @@ var chained = []string{"loopback", "portmap", "bandwidth", "tuning", "firewall"}
 // cnitool returns the path of the field's program that runs plugins.
 func cnitool(t *testing.T) string {
 	t.Helper()
-	return built(t, ".", "github.com/containernetworking/cni/cnitool")[0]
+	return built(t, ".", "", "github.com/containernetworking/cni/cnitool")[0]
 }
 
 // latestPlugins returns the folder of the reference plugins.
@@ -42,11 +42,12 @@ func latestPlugins(t *testing.T) string {
 		}
 		packages = append(packages, fmt.Sprintf("github.com/containernetworking/plugins/plugins/%s/%s@%s", kind, p, referenceCNI))
 	}
-	return filepath.Dir(built(t, "cni-plugins-"+referenceCNI, packages...)[0])
+	return filepath.Dir(built(t, "cni-plugins-"+referenceCNI, "", packages...)[0])
 }
 
-// built installs commands, all of one module, in a folder of `make build`'s where they are not there yet, and returns their paths.
-func built(t *testing.T, folder string, packages ...string) []string {
+// built installs commands, all of one module, in a folder of `make build`'s where they are not there yet, and returns
+// their paths.
+func built(t *testing.T, folder, tags string, packages ...string) []string {
 	t.Helper()
 	dir, err := filepath.Abs(filepath.Join(binaries, folder))
 	if err != nil {
@@ -67,7 +68,7 @@ func built(t *testing.T, folder string, packages ...string) []string {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), buildPatience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "go", append([]string{"install", "-trimpath"}, packages...)...)
+	cmd := exec.CommandContext(ctx, "go", append([]string{"install", "-trimpath", "-tags", tags}, packages...)...)
 	cmd.Env = append(cmd.Environ(), "GOBIN="+dir, "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%s: %v\n%s", cmd, err, out)

@@ -74,51 +74,59 @@ func TestWithoutDaemon(t *testing.T) {
 	}
 }
 
-// TestKilled has the plugin killed ever later in ADD, until it is done first. What it has left goes by DEL, or by GC.
+// TestKilled has the plugin killed ever later, until it is done first. What it has left goes by DEL, or by GC.
 func TestKilled(t *testing.T) {
 	for _, wiring := range []string{"routed", "bridge"} {
-		t.Run(wiring, func(t *testing.T) {
-			n := newNode(t, newTopology(t), 1, debianCNI, wiring)
-			n.configure("1.1.0", wiring)
-			plugin := filepath.Join(n.binDir(), "weft-cni")
-			if err := os.Rename(plugin, plugin+".real"); err != nil {
-				t.Fatal(err)
-			}
-			ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
-			defer cancel()
-			wrap := func(command string) {
-				if err := os.WriteFile(plugin, []byte("#!/bin/sh\nexec "+command+" "+plugin+".real\n"), 0o755); err != nil {
-					t.Fatal(err)
-				}
-			}
-			killed, left := 0, 0
-			for after := 1; ; after++ { // milliseconds
-				s := n.sandbox()
-				wrap(fmt.Sprintf("timeout --signal=KILL 0.%03d", after))
-				_, err := n.cnitool(ctx, "add", chainName, s.path())
-				if ctx.Err() != nil {
-					t.Fatalf("ADD is never done first, not in %d ms: %v", after, err)
-				}
-				if len(n.leftovers()) > 0 {
-					left++
-				}
-				wrap("")
-				if verb := []string{"del", "gc"}[after%2]; verb == "del" {
-					n.mustCnitool(nil, verb, chainName, s.path())
-				} else {
-					s.end()
-					n.mustCnitool(nil, verb, chainName, s.path())
-				}
-				n.nothingLeft()
-				if err == nil {
-					break
-				}
-				killed++
-			}
-			t.Logf("%d killed, %d of which had begun", killed, left)
-			if killed == 0 || left == 0 {
-				t.Errorf("%d killed, %d of which had begun", killed, left)
-			}
-		})
+		for _, verb := range []string{"add", "del"} {
+			t.Run(wiring+" "+verb, func(t *testing.T) { testKilled(t, wiring, verb) })
+		}
+	}
+}
+
+func testKilled(t *testing.T, wiring, verb string) {
+	n := newNode(t, newTopology(t), 1, debianCNI, wiring)
+	n.configure("1.1.0", wiring)
+	plugin := filepath.Join(n.binDir(), "weft-cni")
+	if err := os.Rename(plugin, plugin+".real"); err != nil {
+		t.Fatal(err)
+	}
+	runBy := func(command string) {
+		if err := os.WriteFile(plugin, []byte("#!/bin/sh\nexec "+command+" "+plugin+".real\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+	defer cancel()
+	killed, left := 0, 0
+	for after := 1; ; after++ { // milliseconds
+		s := n.sandbox()
+		if verb == "del" {
+			runBy("")
+			s.add()
+		}
+		runBy(fmt.Sprintf("timeout --signal=KILL 0.%03d", after))
+		_, err := n.cnitool(ctx, verb, chainName, s.path())
+		if ctx.Err() != nil {
+			t.Fatalf("it is never done first, not in %d ms: %v", after, err)
+		}
+		if err == nil {
+			break
+		}
+		killed++
+		if len(n.leftovers()) > 0 {
+			left++
+		}
+		runBy("")
+		if after%2 == 0 {
+			n.mustCnitool(nil, "del", chainName, s.path())
+		} else {
+			s.end()
+			n.mustCnitool(nil, "gc", chainName, s.path())
+		}
+		n.nothingLeft()
+	}
+	t.Logf("%d killed, of which %d left something", killed, left)
+	if left == 0 {
+		t.Errorf("of %d killed none left anything", killed)
 	}
 }
