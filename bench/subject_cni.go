@@ -71,26 +71,35 @@ func (n *network) use(name, dir string, config map[string]any) error {
 	return err
 }
 
+// podMTU is what weftd leaves for pods on Ethernet.
+const podMTU = 1444
+
 // localSubjects are ways to join two pods of one node.
 func localSubjects() []subject {
-	plain := rawSubject()
-	plain.name, plain.about = "veth", "no overlay: a veth and a route for each pod of a node"
-	joinPlain := plain.join
-	plain.join = func(ctx context.Context, n *network) error {
-		if err := joinPlain(ctx, n); err != nil {
+	return []subject{
+		plainPods("veth", "no overlay: a veth and a route for each pod of a node", ethernetMTU),
+		plainPods("veth-1444", "the same with the MTU that weft gives to pods", podMTU),
+		weftPods("weft-pod", "pods that weft made, routed"),
+		weftPods("weft-pod-bridge", "pods that weft made, on a bridge", "--bridge", "cni0"),
+	}
+}
+
+func plainPods(name, about string, mtu int) subject {
+	s := rawSubject()
+	s.name, s.about = name, about
+	join := s.join
+	s.join = func(ctx context.Context, n *network) error {
+		if err := join(ctx, n); err != nil {
 			return err
 		}
 		second, err := n.server.Pod("second", netip.MustParseAddr(lastOctet(n.server.cidrs[0], 11)))
 		if err != nil {
 			return err
 		}
-		if err := second.SetMTU(n.mtu); err != nil {
-			return err
-		}
 		n.client = &site{Node: n.server.Node, pod: second, cidrs: n.server.cidrs}
-		return nil
+		return n.setPodMTU(mtu)
 	}
-	return []subject{plain, weftPods("weft-pod", "pods that weft made, routed"), weftPods("weft-pod-bridge", "pods that weft made, on a bridge", "--bridge", "cni0")}
+	return s
 }
 
 // weftPods has weft make both pods.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/containernetworking/cni/pkg/types"
@@ -16,7 +17,9 @@ import (
 )
 
 // Attach gives a container an interface in the network: addresses that are on record, then what the kernel has for
-// them. It is done whole, or has changed nothing. An attachment that there is already is an error, and stays as it is.
+// them. It is done whole, or has changed nothing; where it cannot undo what the kernel has, the record stays for Detach.
+// An attachment that there is already is an error, and stays as it is. A default route that the container has by another
+// interface stays the only one of its family.
 func (n *Network) Attach(ctx context.Context, c Container) (*types100.Result, error) {
 	k := ipam.Key{Container: c.ID, Interface: c.Interface}
 	if err := k.Validate(); err != nil {
@@ -25,22 +28,41 @@ func (n *Network) Attach(ctx context.Context, c Container) (*types100.Result, er
 	if !isLinkName(c.Interface) {
 		return nil, keyFault(fmt.Errorf("%q is no name for a link; take one such as eth0", c.Interface))
 	}
+	if err := n.Store.Vacant(k); err != nil {
+		return nil, storeFault(err)
+	}
 	node, err := n.node(ctx)
 	if err != nil {
 		return nil, fault(codeTryAgain, err)
+	}
+	without, err := n.Kernel.DefaultRoutes(c.Netns)
+	if err != nil {
+		return nil, kernelFault(err)
 	}
 	a, err := n.Store.Add(ctx, n.attachment(c, node), ipam.Request{Blocks: node.Blocks, Wanted: c.Wanted})
 	if err != nil {
 		return nil, storeFault(err)
 	}
 	p := port(a, c.Netns)
+	p.Without = without
 	ends, err := n.Kernel.Attach(p)
 	if err != nil {
-		undo, cancel := undoing(ctx)
-		defer cancel()
-		return nil, joined(kernelFault(err), storeFault(n.Store.Remove(undo, k)))
+		return nil, joined(kernelFault(err), n.undo(ctx, a, err))
 	}
 	return n.result(p, ends), nil
+}
+
+// undo frees what an attachment holds that the kernel refused, once nothing of it is left there: Attach may have failed to
+// undo its own. A device that existed before is another's.
+func (n *Network) undo(ctx context.Context, a ipam.Attachment, refusal error) error {
+	if !errors.Is(refusal, wiring.ErrExists) {
+		if err := n.Kernel.Detach(a.Device); err != nil {
+			return kernelFault(err)
+		}
+	}
+	undo, cancel := undoing(ctx)
+	defer cancel()
+	return storeFault(n.Store.Remove(undo, a.Key()))
 }
 
 // undoing returns a context for taking back what was done, which has time for that even where ctx's has run out.
@@ -89,7 +111,7 @@ func (n *Network) attachment(c Container, node Node) ipam.Attachment {
 }
 
 // result is what the runtime is told: the bridge if there is one, the ends of the pod's link, its addresses with the
-// prefix lengths that they have in the pod, and a default route for each of them.
+// prefix lengths that they have in the pod, and the default routes.
 func (n *Network) result(p wiring.Port, ends wiring.Ends) *types100.Result {
 	r := &types100.Result{CNIVersion: types100.ImplementedSpecVersion, DNS: n.DNS}
 	if p.Bridge != "" {
@@ -106,13 +128,19 @@ func (n *Network) result(p wiring.Port, ends wiring.Ends) *types100.Result {
 			bits = a.Addr().BitLen()
 		}
 		r.IPs = append(r.IPs, &types100.IPConfig{Interface: types100.Int(pod), Address: ipNet(a.Addr(), bits), Gateway: gateway.AsSlice()})
-		everywhere := netip.IPv4Unspecified()
-		if a.Addr().Is6() {
-			everywhere = netip.IPv6Unspecified()
+		if everywhere := everywhere(a.Addr()); !slices.Contains(p.Without, everywhere) {
+			r.Routes = append(r.Routes, &types.Route{Dst: ipNet(everywhere.Addr(), 0), GW: gateway.AsSlice()})
 		}
-		r.Routes = append(r.Routes, &types.Route{Dst: ipNet(everywhere, 0), GW: gateway.AsSlice()})
 	}
 	return r
+}
+
+// everywhere is the destination of the default route of a's family.
+func everywhere(a netip.Addr) netip.Prefix {
+	if a.Is6() {
+		return netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+	}
+	return netip.PrefixFrom(netip.IPv4Unspecified(), 0)
 }
 
 func ipNet(a netip.Addr, bits int) net.IPNet {

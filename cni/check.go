@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
+	"github.com/containernetworking/cni/pkg/types"
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 
 	"github.com/weft-net/weft/cni/ipam"
@@ -30,7 +32,9 @@ func (n *Network) Check(_ context.Context, c Container, prev *types100.Result) e
 		return fault(codeUnknown, fmt.Errorf("%s of container %s is attached to the network %q, not to %q", c.Interface, c.ID, a.Network, n.Name))
 	}
 	wrong := differences(a, prev)
-	if err := n.Kernel.Check(port(a, c.Netns)); errors.Is(err, wiring.ErrNamespace) {
+	p := port(a, c.Netns)
+	p.Without = without(a, prev)
+	if err := n.Kernel.Check(p); errors.Is(err, wiring.ErrNamespace) {
 		return kernelFault(err)
 	} else if err != nil {
 		wrong = append(wrong, err.Error())
@@ -39,6 +43,23 @@ func (n *Network) Check(_ context.Context, c Container, prev *types100.Result) e
 		return fault(codeBroken, errors.New(strings.Join(wrong, "; ")))
 	}
 	return nil
+}
+
+// without are the default routes that the runtime was not told of: the container had them by another interface.
+func without(a ipam.Attachment, prev *types100.Result) []netip.Prefix {
+	var left []netip.Prefix
+	for _, address := range a.Addresses {
+		if !slices.ContainsFunc(prev.Routes, func(r *types.Route) bool {
+			ones, bits := 0, 0
+			if r != nil {
+				ones, bits = r.Dst.Mask.Size()
+			}
+			return ones == 0 && bits == address.BitLen()
+		}) {
+			left = append(left, everywhere(address))
+		}
+	}
+	return left
 }
 
 // differences says what of the record the runtime was told otherwise.

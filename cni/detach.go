@@ -2,6 +2,7 @@ package cni
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -17,14 +18,27 @@ func (n *Network) Detach(ctx context.Context, id, ifname string) error {
 	if k.Validate() != nil {
 		return nil // Attach has refused it too
 	}
-	if err := n.Kernel.Detach(wiring.Device(id, ifname)); err != nil {
-		return kernelFault(err)
+	a, _, _ := n.Store.Get(k) // of one that is damaged nothing but the key is known, which does
+	if err := n.unwire(k, a); err != nil {
+		return err
 	}
 	return storeFault(n.Store.Remove(ctx, k))
 }
 
+// unwire removes what the kernel has of an attachment, of which a is on record.
+func (n *Network) unwire(k ipam.Key, a ipam.Attachment) error {
+	if err := n.Kernel.Detach(wiring.Device(k.Container, k.Interface)); err != nil {
+		return kernelFault(err)
+	}
+	if a.Bridge == "" {
+		return nil
+	}
+	return kernelFault(n.Kernel.Forget(a.Bridge, a.Addresses))
+}
+
 // Collect removes this network's attachments that are not among the valid ones, the links of pods that are neither
-// valid nor on any network's record, and what a killed Attach has left. It goes on after an error, and returns all of
+// valid nor on any network's record, and what a killed Attach has left. A damaged record goes where it may be this
+// network's and its link is gone; where the link is there, that is reported. It goes on after an error, and returns all of
 // them in one line.
 func (n *Network) Collect(ctx context.Context, valid []ipam.Key) error {
 	// Links first: whatever is being attached meanwhile has its record before its link, and so is found on record.
@@ -40,17 +54,27 @@ func (n *Network) Collect(ctx context.Context, valid []ipam.Key) error {
 	for _, k := range valid {
 		owned[wiring.Device(k.Container, k.Interface)] = true // whatever has become of its record
 	}
-	var stale []ipam.Key
+	var free []ipam.Key
 	var errs []error
 	for _, a := range attachments {
 		owned[wiring.Device(a.Container, a.Interface)] = true
-		if a.Network == n.Name && !slices.Contains(valid, a.Key()) {
-			stale = append(stale, a.Key())
+		if a.Network != n.Name || slices.Contains(valid, a.Key()) {
+			continue
+		}
+		if err := n.unwire(a.Key(), a); err != nil {
+			errs = append(errs, err) // as long as the link is there, its addresses are not free
+		} else {
+			free = append(free, a.Key())
 		}
 	}
 	for _, d := range damaged {
-		owned[wiring.Device(d.Key.Container, d.Key.Interface)] = true
-		if !slices.Contains(valid, d.Key) {
+		device := wiring.Device(d.Key.Container, d.Key.Interface)
+		owned[device] = true
+		switch {
+		case d.Network != "" && d.Network != n.Name, slices.Contains(valid, d.Key):
+		case errors.Is(d.Err, ipam.ErrDamaged) && !slices.Contains(devices, device):
+			free = append(free, d.Key)
+		default:
 			errs = append(errs, storeFault(fmt.Errorf("%w; if the pod is gone, free what it holds with `weft ipam release %s`", d.Err, d.Key)))
 		}
 	}
@@ -59,10 +83,5 @@ func (n *Network) Collect(ctx context.Context, valid []ipam.Key) error {
 			errs = append(errs, kernelFault(n.Kernel.Detach(device)))
 		}
 	}
-	free := slices.DeleteFunc(stale, func(k ipam.Key) bool {
-		err := n.Kernel.Detach(wiring.Device(k.Container, k.Interface))
-		errs = append(errs, kernelFault(err))
-		return err != nil // as long as the link is there, its addresses are not free
-	})
 	return joined(append(errs, storeFault(n.Store.Remove(ctx, free...)))...)
 }

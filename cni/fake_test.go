@@ -26,19 +26,30 @@ import (
 type fakeKernel struct {
 	ports map[string]wiring.Port
 	step  func(name string) error
+
+	elsewhere []netip.Prefix        // default routes by other interfaces
+	learned   map[netip.Addr]string // neighbours, by a bridge
+}
+
+// DefaultRoutes finds those that the sandbox has in elsewhere.
+func (k *fakeKernel) DefaultRoutes(netns string) ([]netip.Prefix, error) {
+	if netns != sandbox {
+		return nil, fmt.Errorf("%q: %w", netns, wiring.ErrNamespace)
+	}
+	return k.elsewhere, k.step("default routes")
 }
 
 func (k *fakeKernel) Attach(p wiring.Port) (wiring.Ends, error) {
 	if err := k.step("attach"); err != nil {
 		return wiring.Ends{}, err
 	}
-	if p.Netns != sandbox {
-		return wiring.Ends{}, fmt.Errorf("%q: %w", p.Netns, wiring.ErrNamespace)
-	}
 	if _, found := k.ports[p.Device]; found {
 		return wiring.Ends{}, fmt.Errorf("make %s: %w", p.Device, wiring.ErrExists)
 	}
 	k.ports[p.Device] = p
+	if err := k.step("attached, and cannot undo it"); err != nil {
+		return wiring.Ends{}, err
+	}
 	ends := wiring.Ends{Host: net.HardwareAddr{2, 0, 0, 0, 0, 1}, Pod: net.HardwareAddr{2, 0, 0, 0, 0, 2}}
 	if p.Bridge != "" {
 		ends.Bridge = net.HardwareAddr{2, 0, 0, 0, 0, 3}
@@ -54,7 +65,18 @@ func (k *fakeKernel) Detach(device string) error {
 	return nil
 }
 
+func (k *fakeKernel) Forget(bridge string, addresses []netip.Addr) error {
+	if err := k.step("forget"); err != nil {
+		return err
+	}
+	maps.DeleteFunc(k.learned, func(a netip.Addr, by string) bool { return by == bridge && slices.Contains(addresses, a) })
+	return nil
+}
+
 func (k *fakeKernel) Check(p wiring.Port) error {
+	if !slices.Equal(p.Without, k.elsewhere) {
+		return fmt.Errorf("%s lacks default routes", p.Device)
+	}
 	if _, found := k.ports[p.Device]; !found {
 		return fmt.Errorf("%s is not there", p.Device)
 	}

@@ -62,6 +62,7 @@ type Container struct {
 
 // Store holds the attachments; *ipam.Store is one.
 type Store interface {
+	Vacant(ipam.Key) error
 	Add(context.Context, ipam.Attachment, ipam.Request) (ipam.Attachment, error)
 	Get(ipam.Key) (ipam.Attachment, bool, error)
 	Remove(context.Context, ...ipam.Key) error
@@ -70,8 +71,10 @@ type Store interface {
 
 // Kernel holds the pods' links; *wiring.Wiring is one.
 type Kernel interface {
+	DefaultRoutes(netns string) ([]netip.Prefix, error)
 	Attach(wiring.Port) (wiring.Ends, error)
 	Detach(device string) error
+	Forget(bridge string, addresses []netip.Addr) error
 	Check(wiring.Port) error
 	Devices() ([]string, error)
 }
@@ -88,6 +91,15 @@ type Node struct {
 type Daemon interface {
 	// Node returns an error where weftd does not answer: one line that ends with how to start it.
 	Node(context.Context) (Node, error)
+}
+
+// Ports returns what the kernel has for attachments on record, in their order.
+func Ports(attachments []ipam.Attachment) []wiring.Port {
+	ports := make([]wiring.Port, len(attachments))
+	for i, a := range attachments {
+		ports[i] = port(a, a.Netns)
+	}
+	return ports
 }
 
 // port returns what the kernel has for an attachment.

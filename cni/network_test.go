@@ -3,8 +3,9 @@ package cni
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"net/netip"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -29,6 +30,9 @@ func TestDuplicateAdd(t *testing.T) {
 	if err != nil || fmt.Sprint(before) != fmt.Sprint(after) || b.kernel.ports[before.Device].Bridge != "" {
 		t.Errorf("the record was %v, and is %v (%v)", before, after, err)
 	}
+	b.daemon = fakeDaemon{err: errors.New("weftd is not running")}
+	b.want(b.call("ADD", "a", ""), 100) // not 11: another try would not help
+	b.daemon = newBed(t).daemon
 	// With the record lost, what is there is still not another's to undo.
 	if err := b.store.Remove(t.Context(), keyOf("a")); err != nil {
 		t.Fatal(err)
@@ -36,6 +40,44 @@ func TestDuplicateAdd(t *testing.T) {
 	b.want(b.call("ADD", "a", ""), 100)
 	if len(b.kernel.ports) != 1 || len(b.held()) != 0 {
 		t.Errorf("links %v, records %v; want the first link, and no record", b.kernel.ports, b.held())
+	}
+}
+
+// TestAddWithoutNamespace: without a namespace for the pod no address is spent.
+func TestAddWithoutNamespace(t *testing.T) {
+	b := newBed(t)
+	b.want(b.callArgs("ADD", &skel.CmdArgs{ContainerID: "a", Netns: "/run/netns/gone", IfName: "eth0"}, ""), 4)
+	if _, err := os.Stat(b.dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the store is no longer as it was: %v", err)
+	}
+}
+
+// TestSecondDefaultRoute: the container keeps the one it has, and CHECK asks for no other.
+func TestSecondDefaultRoute(t *testing.T) {
+	b := newBed(t)
+	b.kernel.elsewhere = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}
+	b.want(b.call("ADD", "a", ""), 0)
+	result := decodeJSON(t, b.out.Bytes()).(map[string]any)
+	if got, want := fmt.Sprint(result["routes"]), "[map[dst:::/0 gw:fe80::1]]"; got != want {
+		t.Errorf("routes %s, want %s", got, want)
+	}
+	b.want(b.call("CHECK", "a", `"prevResult":`+b.out.String()), 0)
+}
+
+// TestNeighboursOfABridge go with their pod.
+func TestNeighboursOfABridge(t *testing.T) {
+	for _, end := range []string{"DEL", "GC"} {
+		b := newBed(t)
+		b.want(b.call("ADD", "a", `"wiring":"bridge","bridge":"br7"`), 0)
+		kept := netip.MustParseAddr("10.244.1.200")
+		b.kernel.learned = map[netip.Addr]string{kept: "br7"}
+		for _, a := range b.kernel.ports[wiring.Device("a", "eth0")].Addresses {
+			b.kernel.learned[a.Addr()] = "br7"
+		}
+		b.want(b.call(end, "a", ""), 0)
+		if len(b.kernel.learned) != 1 || b.kernel.learned[kept] == "" {
+			t.Errorf("after %s the node knows of %v", end, b.kernel.learned)
+		}
 	}
 }
 
@@ -103,6 +145,9 @@ func TestFailureAtEveryStep(t *testing.T) {
 			if failed := err != nil; !failed && name != "sweep" {
 				t.Errorf("ADD whose step %d, %s, failed: no error", i, name)
 			}
+			if len(b.held()) == 0 && len(b.kernel.ports) > 0 {
+				t.Errorf("ADD whose step %d, %s, failed: the address is free, and the link there", i, name)
+			}
 			b.inject(func(string) error { return nil })
 			if err != nil && !forGood {
 				b.empty(fmt.Sprintf("ADD whose step %d, %s, failed", i, name))
@@ -140,74 +185,6 @@ func TestFailingDel(t *testing.T) {
 			b.empty(next)
 		}
 	}
-}
-
-func TestGC(t *testing.T) {
-	b := newBed(t)
-	for _, container := range []string{"kept", "gone", "other"} {
-		b.want(b.call("ADD", container, ""), 0)
-	}
-	// One of another network, two whose records are lost, one of them valid, and one whose link went with its namespace.
-	record := filepath.Join(b.dir, keyOf("other").String())
-	text, err := os.ReadFile(record)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(record, []byte(strings.Replace(string(text), `"weft"`, `"another"`, 1)), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	b.kernel.ports[wiring.Device("orphan", "eth0")] = wiring.Port{}
-	b.kernel.ports[wiring.Device("unrecorded", "eth0")] = wiring.Port{}
-	b.want(b.call("ADD", "reboot", ""), 0)
-	delete(b.kernel.ports, wiring.Device("reboot", "eth0"))
-
-	b.daemon = fakeDaemon{err: errors.New("weftd is not running")}
-	for range 2 {
-		b.want(b.call("GC", "", `"cni.dev/valid-attachments":[{"containerID":"kept","ifname":"eth0"},{"containerID":"unrecorded","ifname":"eth0"},{"containerID":"never/was","ifname":""}]`), 0)
-		if want := []string{"kept", "other"}; !slices.Equal(b.held(), want) || len(b.kernel.ports) != 3 {
-			t.Errorf("left are the records of %v and the links %v; want %v", b.held(), b.kernel.ports, want)
-		}
-	}
-	b.want(b.call("GC", "", ""), 0) // as libcni has it where none is valid
-	if want := []string{"other"}; !slices.Equal(b.held(), want) || len(b.kernel.ports) != 1 {
-		t.Errorf("left are the records of %v, want %v", b.held(), want)
-	}
-}
-
-// TestGCGoesOn: one pod that cannot be removed keeps no other.
-func TestGCGoesOn(t *testing.T) {
-	b := newBed(t)
-	for _, container := range []string{"a", "b", "c"} {
-		b.want(b.call("ADD", container, ""), 0)
-	}
-	first := true
-	b.kernel.step = func(name string) error {
-		if name == "detach" && first {
-			first = false
-			return errInjected
-		}
-		return nil
-	}
-	b.want(b.call("GC", "", `"cni.dev/valid-attachments":[]`), 103)
-	if len(b.held()) != 1 || len(b.kernel.ports) != 1 {
-		t.Errorf("left are the records of %v and the links %v; want one that failed", b.held(), b.kernel.ports)
-	}
-}
-
-// TestGCKeepsWhatItCannotRead: nobody knows whose network a damaged record is of. It is reported, and its link stays.
-func TestGCKeepsWhatItCannotRead(t *testing.T) {
-	b := newBed(t)
-	b.want(b.call("ADD", "a", ""), 0)
-	if err := os.WriteFile(filepath.Join(b.dir, keyOf("a").String()), []byte("{"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	err := b.try("GC", &skel.CmdArgs{}, `"cni.dev/valid-attachments":[]`)
-	if codeOf(err) != 5 || !strings.Contains(err.Error(), "weft ipam release a:eth0") || len(b.kernel.ports) != 1 {
-		t.Errorf("%v, links %v", err, b.kernel.ports)
-	}
-	b.want(b.call("CHECK", "a", `"prevResult":{}`), 5)
-	b.want(b.call("DEL", "a", ""), 0)
-	b.empty("DEL of a damaged record")
 }
 
 func TestExhausted(t *testing.T) {

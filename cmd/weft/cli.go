@@ -14,6 +14,7 @@ import (
 
 	"github.com/weft-net/weft/cmd/internal/config"
 	"github.com/weft-net/weft/cmd/internal/version"
+	"github.com/weft-net/weft/cni"
 )
 
 // cli is one call of weft and what it may touch.
@@ -26,7 +27,8 @@ type cli struct {
 	socket string // default of --socket, then its value
 	json   bool   // --json
 
-	environ []string // of the commands that it runs in pods
+	environ []string                           // of the commands that it runs in pods
+	kernel  func() (cni.Kernel, func(), error) // opens the pods' links, and returns how to close them
 
 	now    func() time.Time
 	ticker func(time.Duration) (ticks <-chan time.Time, stop func()) // paces --watch and ping
@@ -60,7 +62,7 @@ func (c *cli) run(ctx context.Context, args []string) int {
 	case errors.Is(err, context.Canceled):
 		err = errors.New("interrupted")
 	}
-	fmt.Fprintf(c.errOut, "weft: %s\n", printable(err.Error()))
+	fmt.Fprintf(c.errOut, "weft: %s\n", printable(strings.ReplaceAll(err.Error(), "\n", "; "))) // errors that are joined
 	var usage usageError
 	if errors.As(err, &usage) {
 		return 2

@@ -52,11 +52,13 @@ type backend struct {
 	doctor   control.Diagnosis
 	keys     keyRing
 	forget   func(id string) (control.Forgotten, error)
+	records  string // directory of attachments
 }
 
 func (b *backend) Status() control.Status {
 	s := sampleStatus()
 	s.Peers.Up = int(b.asked.Add(1))
+	s.Attachments = b.records
 	return s
 }
 func (b *backend) Peers() control.PeerList   { return samplePeers() }
@@ -126,6 +128,21 @@ func TestUsageErrors(t *testing.T) {
 		"leave node1":                        "weft leave takes no arguments, but got \"node1\"; see `weft leave --help`",
 		"forget":                             "weft forget takes one node, but got 0; for instance `weft forget node2`",
 		"forget a b":                         "weft forget takes one node, but got 2; for instance `weft forget node2`",
+		"pod ad web":                         "unknown command \"pod ad\"; see `weft pod --help`",
+		"pod add":                            "weft pod add takes the name of one pod, but got 0",
+		"pod add a b":                        "weft pod add takes the name of one pod, but got 2",
+		"pod add Web":                        "\"Web\" is no name for a pod: up to 40 small letters, digits and dashes, a letter first",
+		"pod add web-":                       "\"web-\" is no name for a pod: up to 40 small letters, digits and dashes, a letter first",
+		"pod add web --ip 10.244.1":          "--ip \"10.244.1\" is no address: give one such as 10.244.1.7",
+		"pod del ../web":                     "\"../web\" is no name for a pod: up to 40 small letters, digits and dashes, a letter first",
+		"pod list web":                       "weft pod list takes no arguments, but got \"web\"; see `weft pod list --help`",
+		"pod exec web":                       "weft pod exec takes a pod and a command, for instance `weft pod exec web -- ip addr`",
+		"pod exec web --":                    "weft pod exec takes a pod and a command, for instance `weft pod exec web -- ip addr`",
+		"pod exec 1 -- true":                 "\"1\" is no name for a pod: up to 40 small letters, digits and dashes, a letter first",
+		"ipam show":                          "unknown command \"ipam show\"; see `weft ipam --help`",
+		"ipam list 10.244.1.7":               "weft ipam list takes no arguments, but got \"10.244.1.7\"; see `weft ipam list --help`",
+		"ipam gc all":                        "weft ipam gc takes no arguments, but got \"all\"; see `weft ipam gc --help`",
+		"ipam release":                       "weft ipam release takes one address, or CONTAINER:INTERFACE; `weft ipam list` shows them",
 		"id node1":                           "weft id takes no arguments, but got \"node1\"; see `weft id --help`",
 		"id --state-dir=":                    "--state-dir needs the name of a folder, for instance /var/lib/weft",
 		"ca sing":                            "weft ca has no command \"sing\"; there are `weft ca init` and `weft ca sign`",
@@ -160,7 +177,7 @@ func TestHelp(t *testing.T) {
 	if plain.status != 0 || !strings.Contains(plain.out, "Available Commands:") || plain.errOut != "" {
 		t.Errorf("weft alone: %+v", plain)
 	}
-	for _, name := range []string{"status", "peers", "routes", "drops", "ping", "doctor", "leave", "uninstall", "forget", "keygen", "id", "ca", "version"} {
+	for _, name := range []string{"status", "peers", "routes", "drops", "ping", "doctor", "leave", "uninstall", "forget", "pod", "ipam", "keygen", "id", "ca", "version"} {
 		if !strings.Contains(plain.out, "\n  "+name) {
 			t.Errorf("%s is not in the help", name)
 		}

@@ -6,14 +6,15 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/weft-net/weft/cmd/internal/control"
 	"github.com/weft-net/weft/cni"
 	"github.com/weft-net/weft/cni/ipam"
-	"github.com/weft-net/weft/cni/wiring"
 )
 
 func (c *cli) ipamCommand() *cobra.Command {
@@ -33,14 +34,33 @@ ends; after a crash, or a restart of the machine, some may be left.`,
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	dataDir := cmd.PersistentFlags().String("data-dir", cni.DefaultDataDir, "`directory` of the records of attachments")
-	open := func() *ipam.Store { return ipam.Open(*dataDir) }
+	open := c.recordsFlag(cmd)
 	cmd.AddCommand(c.ipamListCommand(open), c.ipamGCCommand(open), c.ipamReleaseCommand(open))
 	return cmd
 }
 
-// attachments is what `weft ipam list --json` prints.
-type attachments struct {
+// openRecords opens the records of attachments. That sure is false says that they may be kept elsewhere.
+type openRecords func(context.Context) (store *ipam.Store, sure bool)
+
+// recordsFlag gives a command and those below it --data-dir. Without it weftd says where the records are.
+func (c *cli) recordsFlag(cmd *cobra.Command) openRecords {
+	given := cmd.PersistentFlags().String("data-dir", "", "`directory` of the records of attachments; by default weftd's,\nor "+cni.DefaultDataDir+" where weftd does not answer")
+	return func(ctx context.Context) (*ipam.Store, bool) {
+		if *given != "" {
+			_, err := os.Stat(*given)
+			return ipam.Open(*given), err == nil
+		}
+		client := control.NewClient(c.socket)
+		defer client.Close()
+		if s, err := client.Status(ctx); err == nil && s.Attachments != "" {
+			return ipam.Open(s.Attachments), true
+		}
+		return ipam.Open(cni.DefaultDataDir), false
+	}
+}
+
+// attachmentList is what `weft ipam list --json` prints.
+type attachmentList struct {
 	Attachments []attachment `json:"attachments"`
 	Damaged     []damaged    `json:"damaged"`
 }
@@ -56,15 +76,16 @@ type damaged struct {
 	Error      string       `json:"error"`
 }
 
-func (c *cli) ipamListCommand(open func() *ipam.Store) *cobra.Command {
+func (c *cli) ipamListCommand(open openRecords) *cobra.Command {
 	return &cobra.Command{
 		Use:   "list",
 		Short: "List who has which address",
 		Example: `  weft ipam list
   weft ipam list --json | jq -r '.attachments[] | select(.stale) | .container'`,
 		Args: noArgs,
-		RunE: func(*cobra.Command, []string) error {
-			all, err := readAttachments(open())
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			store, _ := open(cmd.Context())
+			all, err := readAttachments(store)
 			if err != nil {
 				return err
 			}
@@ -77,13 +98,13 @@ func (c *cli) ipamListCommand(open func() *ipam.Store) *cobra.Command {
 	}
 }
 
-func readAttachments(store *ipam.Store) (attachments, error) {
-	list, broken, err := store.List()
-	all := attachments{Attachments: []attachment{}, Damaged: []damaged{}}
+func readAttachments(store *ipam.Store) (attachmentList, error) {
+	whole, broken, err := store.List()
+	all := attachmentList{Attachments: []attachment{}, Damaged: []damaged{}}
 	if err != nil {
 		return all, err
 	}
-	for _, a := range list {
+	for _, a := range whole {
 		all.Attachments = append(all.Attachments, attachment{a, isStale(a)})
 	}
 	for _, d := range broken {
@@ -100,7 +121,7 @@ func isStale(a ipam.Attachment) bool {
 	return err == nil && stale && linkErr != nil
 }
 
-func renderAttachments(w io.Writer, st style, all attachments, now time.Time) {
+func renderAttachments(w io.Writer, st style, all attachmentList, now time.Time) {
 	if len(all.Attachments)+len(all.Damaged) == 0 {
 		fmt.Fprintln(w, "No pod has an address.")
 		return
@@ -128,114 +149,3 @@ func renderAttachments(w io.Writer, st style, all attachments, now time.Time) {
 
 // shortContainer is as much of a container's ID as runtimes' own tools show.
 const shortContainer = 13
-
-// freed is what `weft ipam gc` and `weft ipam release` print.
-type freed struct {
-	Freed []ipam.Attachment `json:"freed"`
-}
-
-func (c *cli) ipamGCCommand(open func() *ipam.Store) *cobra.Command {
-	return &cobra.Command{
-		Use:   "gc",
-		Short: "Free what belongs to network namespaces that are gone",
-		Long: `Free what belongs to network namespaces that are gone, as all are after a restart
-of the machine. Runtimes that know CNI 1.1 do so themselves. Nothing of a pod
-that is there is touched.`,
-		Example: "  sudo weft ipam gc",
-		Args:    noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			store := open()
-			all, err := readAttachments(store)
-			if err != nil {
-				return err
-			}
-			var stale []ipam.Attachment
-			for _, a := range all.Attachments {
-				if a.Stale {
-					stale = append(stale, a.Attachment)
-				}
-			}
-			return c.free(cmd.Context(), store, stale)
-		},
-	}
-}
-
-func (c *cli) ipamReleaseCommand(open func() *ipam.Store) *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "release address|container:interface",
-		Short: "Free what one pod holds",
-		Long: `Free what one pod holds, and take its link: for a record that is damaged, or whose
-runtime has forgotten it. A pod that still runs has no network from then on.`,
-		Example: `  sudo weft ipam release 10.244.1.7
-  sudo weft ipam release 5c1e0b:eth0 --yes`,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 1 {
-				return usagef("weft ipam release takes one address, or CONTAINER:INTERFACE; `weft ipam list` shows them")
-			}
-			return nil
-		},
-	}
-	yes := cmd.Flags().BoolP("yes", "y", false, "do not ask, though the pod may still run")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		store := open()
-		all, err := readAttachments(store)
-		if err != nil {
-			return err
-		}
-		found, err := all.find(args[0])
-		if err != nil {
-			return err
-		}
-		if !found.Stale && !*yes {
-			if err := c.confirm(cmd.Context(), fmt.Sprintf("Take the network from %s (%s), which may still run?", found.Key(), list(found.Addresses, ", "))); err != nil {
-				return err
-			}
-		}
-		return c.free(cmd.Context(), store, []ipam.Attachment{found.Attachment})
-	}
-	return cmd
-}
-
-// find returns the attachment that has an address, or is named so. Of a damaged one it has the key and the addresses.
-func (all *attachments) find(what string) (attachment, error) {
-	address, _ := netip.ParseAddr(what)
-	for _, a := range all.Attachments {
-		if a.Key().String() == what || slices.Contains(a.Addresses, address.Unmap()) {
-			return a, nil
-		}
-	}
-	for _, d := range all.Damaged {
-		if d.Attachment == what || slices.Contains(d.Addresses, address.Unmap()) {
-			k, err := ipam.ParseKey(d.Attachment)
-			return attachment{Attachment: ipam.Attachment{Container: k.Container, Interface: k.Interface, Addresses: d.Addresses}}, err
-		}
-	}
-	return attachment{}, fmt.Errorf("nothing on record has %q: give an address, or CONTAINER:INTERFACE, as `weft ipam list --json` shows them", what)
-}
-
-// free detaches the attachments, and says which.
-func (c *cli) free(ctx context.Context, store *ipam.Store, all []ipam.Attachment) error {
-	kernel, err := wiring.Open()
-	if err != nil {
-		return err
-	}
-	defer kernel.Close()
-	n := cni.Network{Store: store, Kernel: kernel}
-	done := freed{Freed: []ipam.Attachment{}}
-	for _, a := range all {
-		if err := n.Detach(ctx, a.Container, a.Interface); err != nil {
-			return err
-		}
-		done.Freed = append(done.Freed, a)
-		if !c.json {
-			fmt.Fprintf(c.out, "freed %s of %s\n", list(a.Addresses, ", "), a.Key())
-		}
-	}
-	if c.json {
-		return c.printJSON(done)
-	}
-	if len(all) == 0 {
-		fmt.Fprintln(c.out, "There is nothing to free.")
-	}
-	return nil
-}

@@ -16,7 +16,8 @@ func (c *cli) leaveCommand() *cobra.Command {
 		Short: "Take this node out of the pod network",
 		Long: `Take this node out of the pod network: weftd tells the other nodes, and they
 withdraw the routes to its pods at once instead of waiting for it to come back.
-Then weftd ends.
+Then weftd ends. Container runtimes keep their configuration, so that they can
+still remove pods; new ones wait.
 
 Stopping or restarting weftd is no departure, and needs no leave.`,
 		Example: `  sudo weft leave

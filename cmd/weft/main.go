@@ -15,6 +15,8 @@ import (
 	"golang.org/x/term"
 
 	"github.com/weft-net/weft/cmd/internal/config"
+	"github.com/weft-net/weft/cni"
+	"github.com/weft-net/weft/cni/wiring"
 )
 
 func main() {
@@ -31,7 +33,14 @@ func main() {
 		style:   style(terminal && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"),
 		socket:  cmp.Or(os.Getenv("WEFT_SOCKET"), config.DefaultSocket),
 		environ: os.Environ(),
-		now:     time.Now,
+		kernel: func() (cni.Kernel, func(), error) {
+			w, err := wiring.Open()
+			if err != nil {
+				return nil, nil, err
+			}
+			return w, w.Close, nil
+		},
+		now: time.Now,
 		ticker: func(interval time.Duration) (<-chan time.Time, func()) {
 			t := time.NewTicker(interval)
 			return t.C, t.Stop

@@ -2,44 +2,14 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/netip"
-	"os/exec"
 	"regexp"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-
-	"github.com/weft-net/weft/cmd/internal/node"
-	"github.com/weft-net/weft/cni"
-	"github.com/weft-net/weft/cni/ipam"
-	"github.com/weft-net/weft/cni/sandbox"
-	"github.com/weft-net/weft/cni/wiring"
 )
-
-const (
-	// podNetwork is the network, in the sense of the CNI, of the pods that weft makes itself, so that a runtime's garbage
-	// collection leaves them alone.
-	podNetwork   = "weft-pod"
-	podInterface = "eth0"
-	// podPrefix begins the names of their namespaces, by which others' are told apart from them.
-	podPrefix = "weft-"
-)
-
-// Pod is a pod that weft made.
-type Pod struct {
-	Name      string       `json:"name"`
-	Netns     string       `json:"netns"`     // path
-	Addresses []netip.Addr `json:"addresses"` // none where it is only half made
-	Device    string       `json:"device"`    // the node's end
-	MTU       int          `json:"mtu"`       // bytes
-	Since     time.Time    `json:"since,omitzero"`
-	Broken    string       `json:"broken,omitempty"` // what of it is missing, one line
-}
 
 func (c *cli) podCommand() *cobra.Command {
 	cmd := &cobra.Command{
@@ -60,13 +30,16 @@ deleted, or the machine restarts.`,
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	dataDir := cmd.PersistentFlags().String("data-dir", cni.DefaultDataDir, "`directory` of the records of attachments")
-	open := func() *podMaker { return &podMaker{cli: c, store: ipam.Open(*dataDir)} }
+	records := c.recordsFlag(cmd)
+	open := func(ctx context.Context) *podMaker {
+		store, _ := records(ctx)
+		return &podMaker{cli: c, store: store}
+	}
 	cmd.AddCommand(c.podAddCommand(open), c.podDelCommand(open), c.podListCommand(open), c.podExecCommand(open))
 	return cmd
 }
 
-func (c *cli) podAddCommand(open func() *podMaker) *cobra.Command {
+func (c *cli) podAddCommand(open func(context.Context) *podMaker) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "add name",
 		Short: "Make a pod",
@@ -88,8 +61,7 @@ func (c *cli) podAddCommand(open func() *podMaker) *cobra.Command {
 			}
 			addresses = append(addresses, a.Unmap())
 		}
-		p := open()
-		pod, err := p.add(cmd.Context(), args[0], *netns, addresses, *bridge)
+		pod, err := open(cmd.Context()).add(cmd.Context(), args[0], *netns, addresses, *bridge)
 		if err != nil {
 			return err
 		}
@@ -103,15 +75,17 @@ func (c *cli) podAddCommand(open func() *podMaker) *cobra.Command {
 	return cmd
 }
 
-func (c *cli) podDelCommand(open func() *podMaker) *cobra.Command {
+func (c *cli) podDelCommand(open func(context.Context) *podMaker) *cobra.Command {
 	return &cobra.Command{
-		Use:     "del name",
-		Short:   "Delete a pod, whether weftd runs or not",
-		Long:    "Delete a pod, whether weftd runs or not. Programs that still run in it have no network from then on.",
+		Use:   "del name",
+		Short: "Delete a pod, whether weftd runs or not",
+		Long: `Delete a pod, whether weftd runs or not. Programs that still run in it have no
+network from then on. A network namespace that has links, and no record, is left
+alone.`,
 		Example: "  sudo weft pod del web",
 		Args:    onePod,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := open().del(cmd.Context(), args[0]); err != nil {
+			if err := open(cmd.Context()).del(cmd.Context(), args[0]); err != nil {
 				return err
 			}
 			if !c.json {
@@ -122,15 +96,15 @@ func (c *cli) podDelCommand(open func() *podMaker) *cobra.Command {
 	}
 }
 
-func (c *cli) podListCommand(open func() *podMaker) *cobra.Command {
+func (c *cli) podListCommand(open func(context.Context) *podMaker) *cobra.Command {
 	return &cobra.Command{
 		Use:   "list",
 		Short: "List the pods that weft made",
 		Example: `  weft pod list
   weft pod list --json | jq -r '.pods[] | .name + " " + .addresses[0]'`,
 		Args: noArgs,
-		RunE: func(*cobra.Command, []string) error {
-			all, err := open().list()
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			all, err := open(cmd.Context()).all()
 			if err != nil {
 				return err
 			}
@@ -143,7 +117,7 @@ func (c *cli) podListCommand(open func() *podMaker) *cobra.Command {
 	}
 }
 
-func (c *cli) podExecCommand(open func() *podMaker) *cobra.Command {
+func (c *cli) podExecCommand(open func(context.Context) *podMaker) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "exec name -- command [argument ...]",
 		Short: "Run a command in a pod's network",
@@ -157,7 +131,9 @@ becomes the command: its exit status and its signals are the command's own.`,
 			}
 			return checkPodName(args[0])
 		},
-		RunE: func(_ *cobra.Command, args []string) error { return open().exec(args[0], commandBehind(args)) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return open(cmd.Context()).exec(args[0], commandBehind(args))
+		},
 	}
 	cmd.Flags().SetInterspersed(false) // flags behind the pod are the command's
 	return cmd
@@ -189,109 +165,6 @@ func checkPodName(name string) error {
 	return nil
 }
 
-// podMaker is what the commands share.
-type podMaker struct {
-	cli   *cli
-	store *ipam.Store
-}
-
-func podKey(name string) ipam.Key {
-	return ipam.Key{Container: podPrefix + name, Interface: podInterface}
-}
-
-// network calls use with the network, and the kernel open.
-func (p *podMaker) network(bridge string, use func(*cni.Network) error) error {
-	kernel, err := wiring.Open()
-	if err != nil {
-		return err
-	}
-	defer kernel.Close()
-	n := cni.Network{Name: podNetwork, Wiring: cni.Routed, Store: p.store, Kernel: kernel, Daemon: node.New(p.cli.socket)}
-	if bridge != "" {
-		n.Wiring, n.Bridge = cni.Bridge, bridge
-	}
-	return use(&n)
-}
-
-// add makes the namespace first, where it is given none: one that is left when it is killed has the pod's name, by which
-// del finds it.
-func (p *podMaker) add(ctx context.Context, name, netns string, wanted []netip.Addr, bridge string) (pod Pod, err error) {
-	k := podKey(name)
-	if _, found, _ := p.store.Get(k); found || sandbox.Exists(k.Container) {
-		return Pod{}, fmt.Errorf("there is a pod %s already: see `weft pod list`, or delete it with `weft pod del %[1]s`", name)
-	}
-	err = p.network(bridge, func(n *cni.Network) error {
-		if err := n.Ready(ctx); err != nil {
-			return err
-		}
-		undo := func() error { return nil }
-		if netns == "" {
-			if err := sandbox.Create(k.Container); err != nil {
-				return err
-			}
-			netns, undo = sandbox.Path(k.Container), func() error { return sandbox.Delete(k.Container) }
-		}
-		c := cni.Container{ID: k.Container, Netns: netns, Interface: k.Interface, Wanted: wanted}
-		if _, err := n.Attach(ctx, c); err != nil {
-			return errors.Join(err, undo())
-		}
-		a, found, err := p.store.Get(k)
-		if err != nil || !found {
-			return errors.Join(fmt.Errorf("read the record of pod %s again", name), err)
-		}
-		pod = podOf(a)
-		return nil
-	})
-	return pod, err
-}
-
-// del removes whatever there is of the pod, but for a namespace that was there before it.
-func (p *podMaker) del(ctx context.Context, name string) error {
-	k := podKey(name)
-	_, found, _ := p.store.Get(k) // a damaged record goes as well
-	if !found && !sandbox.Exists(k.Container) {
-		return fmt.Errorf("there is no pod %s: `weft pod list` shows them all", name)
-	}
-	return p.network("", func(n *cni.Network) error {
-		if err := n.Detach(ctx, k.Container, k.Interface); err != nil {
-			return err
-		}
-		return sandbox.Delete(k.Container)
-	})
-}
-
-// list is all pods, sorted by name, those that are half made or half gone as well.
-func (p *podMaker) list() ([]Pod, error) {
-	attachments, damaged, err := p.store.List()
-	if err != nil {
-		return nil, err
-	}
-	all := []Pod{}
-	for _, a := range attachments {
-		if a.Network == podNetwork {
-			all = append(all, podOf(a))
-		}
-	}
-	for _, d := range damaged {
-		if name, ours := strings.CutPrefix(d.Key.Container, podPrefix); ours {
-			all = append(all, Pod{Name: name, Netns: sandbox.Path(d.Key.Container), Addresses: d.Addresses, Broken: d.Err.Error()})
-		}
-	}
-	slices.SortFunc(all, func(a, b Pod) int { return strings.Compare(a.Name, b.Name) })
-	return all, nil
-}
-
-func podOf(a ipam.Attachment) Pod {
-	pod := Pod{
-		Name: strings.TrimPrefix(a.Container, podPrefix), Netns: a.Netns,
-		Addresses: a.Addresses, Device: a.Device, MTU: a.MTU, Since: a.Since,
-	}
-	if isStale(a) {
-		pod.Broken = "its namespace is gone, as after a restart of the machine: delete it"
-	}
-	return pod
-}
-
 func renderPods(w io.Writer, st style, all []Pod, now time.Time) {
 	if len(all) == 0 {
 		fmt.Fprintln(w, "There are no pods. `weft pod add NAME` makes one.")
@@ -309,21 +182,4 @@ func renderPods(w io.Writer, st style, all []Pod, now time.Time) {
 		rows = append(rows, []cell{text(p.Name), text(list(p.Addresses, ", ")), text(p.Device), mtu(p.MTU), age, state})
 	}
 	writeTable(w, st, "", rows)
-}
-
-// exec returns only where it fails.
-func (p *podMaker) exec(name string, command []string) error {
-	k := podKey(name)
-	a, found, err := p.store.Get(k)
-	if err != nil {
-		return err
-	}
-	if !found {
-		return fmt.Errorf("there is no pod %s: `weft pod list` shows them all", name)
-	}
-	program, err := exec.LookPath(command[0])
-	if err != nil {
-		return fmt.Errorf("run a command in pod %s: %w", name, err)
-	}
-	return sandbox.Exec(a.Netns, program, command, p.cli.environ)
 }

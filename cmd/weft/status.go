@@ -23,8 +23,9 @@ func (c *cli) statusCommand() *cobra.Command {
 		Long: `Show the state of this node: whether weftd forwards, on which interface and
 addresses, how packets travel, how many peers it has, and what it warns of.
 
-States: starting; ready; fenced (this node must not use its pod CIDR, and the
-reason says why); leaving (weft leave was called).
+States: starting; ready; impaired (the kernel refuses what packets need, and the
+reason says what); fenced (this node must not use its pod CIDR, and the reason
+says why); leaving (weft leave was called).
 
 A block that another node won is shown as lost, with the pods that still have
 addresses in it: they are cut off until they are started anew.`,

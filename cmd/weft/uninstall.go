@@ -22,7 +22,8 @@ func (c *cli) uninstallCommand() *cobra.Command {
 		Long: `Remove what weftd leaves on this machine: the network configuration and the plugin
 that it gave to container runtimes, and interfaces, routes, rules and the firewall
 table of a weftd that was killed. It refuses while weftd runs, and while pods are
-attached.
+attached. With --force those lose their network, and their runtime cannot remove
+them until this node has weft and its configuration again.
 
 It is told by the configuration where to look. What weftd has as flags
 ` + "`weftd uninstall`" + ` takes just so.`,

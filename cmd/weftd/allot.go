@@ -73,7 +73,7 @@ func (d *daemon) allot(now time.Time) (again time.Duration) {
 		Ready: d.waiting() == "",
 		Avoid: static,
 		Used: func(p netip.Prefix) bool {
-			pods, err := d.host.Pods([]netip.Prefix{p}, d.device.Name())
+			pods, err := d.podsIn(p)
 			return err != nil || len(pods) > 0
 		},
 	})
@@ -122,7 +122,7 @@ func (d *daemon) allocation(view *membership.View) control.Allocation {
 			}
 		}
 		// What cannot be found out is not shown: the daemon's own log says why.
-		pods, _ := d.host.Pods([]netip.Prefix{p}, d.device.Name())
+		pods, _ := d.podsIn(p)
 		for _, pod := range pods {
 			lost.Pods = append(lost.Pods, control.Pod(pod))
 		}

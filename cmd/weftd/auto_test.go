@@ -15,6 +15,7 @@ import (
 
 	"github.com/weft-net/weft/bench/topo"
 	"github.com/weft-net/weft/cmd/internal/control"
+	"github.com/weft-net/weft/cni/ipam"
 	"github.com/weft-net/weft/membership"
 )
 
@@ -189,6 +190,14 @@ func TestBlockLostToAnother(t *testing.T) {
 		t.Fatalf("blocks %s and %s, want %s twice", x, y, block)
 	}
 	pods := []*topo.Pod{a.podOf(block, 10), b.podOf(block, 10)}
+	// Another is on record, and has sent nothing yet.
+	quiet := ipam.Attachment{Network: networkName, Container: "quiet", Interface: "eth0", Device: "weft0123456789a"}
+	records := []*ipam.Store{ipam.Open(filepath.Join(dir(a, 0), attachmentsDir)), ipam.Open(filepath.Join(dir(b, tryB), attachmentsDir))}
+	for _, s := range records {
+		if _, err := s.Add(t.Context(), quiet, ipam.Request{Blocks: []netip.Prefix{block}, Wanted: []netip.Addr{block.Addr().Next().Next()}}); err != nil {
+			t.Fatal(err)
+		}
+	}
 	b.stop()
 	keys["join"] = "[198.51.100.1]"
 	b.auto(keys)
@@ -206,7 +215,7 @@ func TestBlockLostToAnother(t *testing.T) {
 			winner, loser = c.members[1-i], m
 			lost := s.Allocation.Lost
 			if len(s.PodCIDRs) == 1 && len(lost) == 1 && lost[0].Prefix == block && lost[0].Winner.Name == winner.String() &&
-				len(lost[0].Pods) == 1 && lost[0].Pods[0].Address == pods[i].Addr {
+				len(lost[0].Pods) == 2 && lost[0].Pods[0].Device == quiet.Device && lost[0].Pods[1].Address == pods[i].Addr {
 				other = s.PodCIDRs[0]
 				return nil
 			}
@@ -224,6 +233,18 @@ func TestBlockLostToAnother(t *testing.T) {
 	c.reach(b.podOf(other, 11), winner.podOf(block, 12))
 	if _, err := b.Run(t.Context(), "ip", "link", "del", "p10"); err != nil {
 		t.Fatal(err)
+	}
+	c.eventually("the lost block to be kept for the pod on record", func(ctx context.Context) error {
+		s, err := b.client.Status(ctx)
+		if err == nil && (len(s.Allocation.Lost) != 1 || len(s.Allocation.Lost[0].Pods) != 1) {
+			err = fmt.Errorf("it lost %+v", s.Allocation.Lost)
+		}
+		return err
+	})
+	for _, s := range records {
+		if err := s.Remove(t.Context(), quiet.Key()); err != nil {
+			t.Fatal(err)
+		}
 	}
 	c.eventually("the lost block to be given up with its last pod", func(ctx context.Context) error {
 		s, err := b.client.Status(ctx)

@@ -27,14 +27,13 @@ func (d *daemon) Status() control.Status {
 	s := control.Status{
 		Version:     version.String(),
 		Node:        control.Node{ID: d.id.String(), Name: d.config.NodeName},
-		State:       control.StateReady,
-		Reason:      view.Self.Reason,
 		Started:     d.started,
 		PodNetworks: d.config.PodNetworks,
 		PodCIDRs:    d.blocks(&view),
 		Allocation:  d.allocation(&view),
 		Settled:     view.Self.Settled,
 		Certificate: d.certificate(),
+		Attachments: d.attachments,
 		Tun:         control.Tun{Name: d.device.Name(), Addresses: tunAddresses(d.blocks(&view)), MTU: d.mtu},
 		Underlay: control.Underlay{
 			Interface: d.underlay.Interface, Addresses: d.underlay.Addresses, MTU: d.underlay.MTU, Why: d.underlay.Why,
@@ -53,16 +52,7 @@ func (d *daemon) Status() control.Status {
 		Peers:    control.PeerCount{Known: len(view.Members)},
 		Warnings: slices.Clone(d.warnings),
 	}
-	switch {
-	case view.Self.State == membership.StateLeft:
-		s.State = control.StateLeaving
-	case !d.joined.Load():
-		s.State, s.Reason = control.StateStarting, "looking for the other nodes"
-	case view.Self.State == membership.StateFenced:
-		s.State = control.StateFenced
-	case s.Allocation.Waiting != "":
-		s.State, s.Reason = control.StateStarting, s.Allocation.Waiting
-	}
+	s.State, s.Reason = d.state(&view, s.Allocation.Waiting)
 	for _, m := range view.Members {
 		switch m.State {
 		case membership.StateUp:
@@ -86,6 +76,32 @@ func (d *daemon) Status() control.Status {
 			"the log names it, and stateDir is to be removed on the copy", gossiped.Conflicts))
 	}
 	return s
+}
+
+// state is how this node stands, and why; waiting says why a block is missing, "" where none is.
+func (d *daemon) state(view *membership.View, waiting string) (state, reason string) {
+	trouble := d.trouble.of(troubleHost)
+	switch {
+	case view.Self.State == membership.StateLeft:
+		return control.StateLeaving, view.Self.Reason
+	case !d.joined.Load():
+		return control.StateStarting, "looking for the other nodes"
+	case view.Self.State == membership.StateFenced:
+		return control.StateFenced, view.Self.Reason
+	case waiting != "":
+		return control.StateStarting, waiting
+	case trouble != "":
+		return control.StateImpaired, troubleHost + ": " + trouble
+	case !d.carries(d.blocks(view)):
+		return control.StateStarting, "its routes are not in place yet"
+	}
+	return control.StateReady, view.Self.Reason
+}
+
+// carries says whether the kernel has the routes of all blocks.
+func (d *daemon) carries(blocks []netip.Prefix) bool {
+	carried := d.carried.Load()
+	return carried != nil && !slices.ContainsFunc(blocks, func(p netip.Prefix) bool { return !slices.Contains(*carried, p) })
 }
 
 func (d *daemon) certificate() control.Certificate {

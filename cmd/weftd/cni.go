@@ -3,10 +3,13 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/weft-net/weft/cni"
 	"github.com/weft-net/weft/membership"
@@ -17,22 +20,33 @@ const (
 	troubleConflist = "container runtimes are not told of this network"
 	troubleShadowed = "container runtimes may use another network than weft's"
 	troublePortmap  = "pods have no port mappings"
+	troubleFormer   = "container runtimes may take this node's former configuration for that of a network"
 )
 
 const (
-	conflistName   = "10-weft.conflist"
-	networkName    = "weft"
-	attachmentsDir = "attachments" // in stateDir
+	conflistName = "10-weft.conflist"
+	networkName  = "weft"
+
+	// In stateDir.
+	attachmentsDir = "attachments"
+	conflistRecord = "conflist"
 
 	// plainVersion is for runtimes that do not know cniVersions. containerd 1.6 is one, and
 	// takes no results of a later version.
 	plainVersion = "1.0.0"
+
+	noPortmap = "host ports of pods do nothing: weftd looks for the portmap plugin in cniBinDir, which is not set; set it to the folder of the runtimes' plugins"
 )
 
 // openCNI puts the plugin in place, where that is asked for, and finds out whether runtimes
 // can be told of this network later on.
 func (d *daemon) openCNI() error {
 	c := d.config
+	state, err := filepath.Abs(c.StateDir)
+	if err != nil {
+		return fmt.Errorf("stateDir (%s): %w", c.Source("stateDir"), err)
+	}
+	d.attachments = filepath.Join(state, attachmentsDir)
 	if c.CNIBinDir != "" {
 		source, err := ownPlugin()
 		if err == nil {
@@ -42,27 +56,37 @@ func (d *daemon) openCNI() error {
 			return fmt.Errorf("cniBinDir (%s): %w", c.Source("cniBinDir"), err)
 		}
 	}
-	if c.CNIConfDir == "" {
-		return nil
+	d.conflist = conflist{record: filepath.Join(state, conflistRecord)}
+	if c.CNIConfDir != "" {
+		if err := d.openConflist(); err != nil {
+			return err
+		}
 	}
-	if err := makeWritable(c.CNIConfDir); err != nil {
+	d.trouble.say(d.log, troubleFormer, d.conflist.move())
+	return nil
+}
+
+// openConflist prepares what offer writes. That it cannot be written yet is no reason to do
+// without the pod network.
+func (d *daemon) openConflist() error {
+	c := d.config
+	dir, err := filepath.Abs(c.CNIConfDir)
+	if err != nil {
 		return fmt.Errorf("cniConfDir (%s): %w", c.Source("cniConfDir"), err)
 	}
 	socket, err := filepath.Abs(c.Socket)
 	if err != nil {
 		return fmt.Errorf("socket (%s): %w", c.Source("socket"), err)
 	}
-	state, err := filepath.Abs(c.StateDir)
-	if err != nil {
-		return fmt.Errorf("stateDir (%s): %w", c.Source("stateDir"), err)
-	}
-	d.conflist = conflist{
-		dir:    c.CNIConfDir,
-		plugin: pluginConf{Type: pluginName, Wiring: c.CNIWiring, Socket: socket, DataDir: filepath.Join(state, attachmentsDir), Capabilities: map[string]bool{"ips": true}},
-	}
+	d.conflist.dir = dir
+	d.conflist.plugin = pluginConf{Type: pluginName, Wiring: c.CNIWiring, Socket: socket, DataDir: d.attachments, Capabilities: map[string]bool{"ips": true}}
+	d.trouble.say(d.log, troubleConflist, makeWritable(dir))
 	if c.CNIBinDir != "" {
 		d.conflist.portmap.path = filepath.Join(c.CNIBinDir, portmapName)
+		return nil
 	}
+	d.warnings = append(d.warnings, noPortmap)
+	d.log.Warn(noPortmap)
 	return nil
 }
 
@@ -82,12 +106,14 @@ func (d *daemon) offer(view *membership.View) {
 	d.trouble.say(d.log, troubleConflist, err)
 	d.trouble.say(d.log, troublePortmap, unmapped)
 	d.trouble.say(d.log, troubleShadowed, c.shadowed())
+	d.trouble.say(d.log, troubleFormer, c.move())
 }
 
 // conflist is the file by which container runtimes know this network. It is for one
 // goroutine at a time; the zero value is of a node that tells none.
 type conflist struct {
 	dir     string // "" for none
+	record  string // path of a file with the paths of all that this node wrote, one to a line
 	plugin  pluginConf
 	portmap portmap
 	kept    bool // and need not be looked at until forget
@@ -170,14 +196,77 @@ func (c *conflist) shadowed() error {
 	return nil
 }
 
-// withdraw removes the file, as this node has left the network, and says whether there was
-// one.
-func (c *conflist) withdraw() (removed bool, err error) {
-	if c.dir == "" {
-		return false, nil
+// move withdraws the files that former configurations of weftd had in other folders, and has
+// the record name this one's, before it is written.
+func (c *conflist) move() error {
+	before, err := c.recorded()
+	if err != nil {
+		return err
 	}
-	if removed, err = removeFile(c.path()); err != nil {
-		err = fmt.Errorf("remove the network's configuration: %w", err)
+	var now []string
+	if c.dir != "" {
+		now = append(now, c.path())
 	}
-	return removed, err
+	var errs []error
+	for _, path := range before {
+		if slices.Contains(now, path) {
+			continue
+		}
+		if _, err := removeFile(path); err != nil {
+			errs = append(errs, fmt.Errorf("remove the network's former configuration: %w: remove it yourself", err))
+			now = append(now, path)
+		}
+	}
+	if !slices.Equal(now, before) {
+		errs = append(errs, c.write(now))
+	}
+	return errors.Join(errs...)
+}
+
+// recorded are the paths on record; what no weftd can have written is none.
+func (c *conflist) recorded() (paths []string, err error) {
+	text, err := os.ReadFile(c.record)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("read where the network's configuration is: %w", err)
+	}
+	for path := range strings.Lines(string(text)) {
+		path = strings.TrimSuffix(path, "\n")
+		if filepath.IsAbs(path) && filepath.Base(path) == conflistName {
+			paths = append(paths, path)
+		}
+	}
+	return paths, nil
+}
+
+func (c *conflist) write(paths []string) (err error) {
+	if len(paths) == 0 {
+		_, err = removeFile(c.record)
+	} else {
+		err = replaceFile(c.record, []byte(strings.Join(paths, "\n")+"\n"), 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("write down where the network's configuration is: %w", err)
+	}
+	return nil
+}
+
+// withdraw removes the file, and those of former configurations, and says which there were.
+func (c *conflist) withdraw() (removed []string, err error) {
+	paths, err := c.recorded()
+	errs := []error{err}
+	if c.dir != "" && !slices.Contains(paths, c.path()) {
+		paths = append(paths, c.path())
+	}
+	var left []string
+	for _, path := range paths {
+		was, err := removeFile(path)
+		if was {
+			removed = append(removed, path)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("remove the network's configuration: %w", err))
+			left = append(left, path)
+		}
+	}
+	return removed, errors.Join(append(errs, c.write(left))...)
 }

@@ -70,8 +70,10 @@ func TestWordsOfThePlugin(t *testing.T) {
 
 func testConflist(t *testing.T) *conflist {
 	t.Helper()
+	dir := t.TempDir()
 	return &conflist{
-		dir:    filepath.Join(t.TempDir(), "cni", "net.d"),
+		dir:    filepath.Join(dir, "cni", "net.d"),
+		record: filepath.Join(dir, conflistRecord),
 		plugin: pluginConf{Type: pluginName, Wiring: "routed", Socket: "/run/w", DataDir: "/var/w", Capabilities: map[string]bool{"ips": true}},
 	}
 }
@@ -175,10 +177,94 @@ func TestKeep(t *testing.T) {
 		t.Errorf("in the folder is %v", got)
 	}
 
-	for _, want := range []bool{true, false} {
-		if removed, err := c.withdraw(); removed != want || err != nil {
+	for _, want := range [][]string{{c.path()}, nil} {
+		if removed, err := c.withdraw(); !slices.Equal(removed, want) || err != nil {
 			t.Errorf("withdraw: %v, %v", removed, err)
 		}
+	}
+}
+
+// TestFormerConflist has no file left in a folder that the configuration does not name any
+// more, as soon as it can be removed.
+func TestFormerConflist(t *testing.T) {
+	c := testConflist(t)
+	move := func(dir string, fine bool) {
+		t.Helper()
+		c.dir = dir
+		if err := c.move(); (err == nil) != fine {
+			t.Errorf("to %q: %v", dir, err)
+		}
+		if dir == "" {
+			return
+		}
+		if _, _, err := c.keep(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	one, two := c.dir, c.dir+"2"
+	first, second := filepath.Join(one, conflistName), filepath.Join(two, conflistName)
+	move(one, true)
+	move(one, true)
+	move(two, true)
+	if there(first) || !there(second) {
+		t.Error("the file did not follow the configuration")
+	}
+
+	// The one that cannot be removed stays on record, beside the present one.
+	if err := os.Remove(second); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Join(second, "full"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	move(one, false)
+	if err := os.Remove(filepath.Join(second, "full")); err != nil {
+		t.Fatal(err)
+	}
+	move("", true)
+	if there(first) || there(second) || there(c.record) {
+		t.Errorf("there are still %v, %v or the record", first, second)
+	}
+
+	// uninstall finds it without being told the folder.
+	move(one, true)
+	c.dir = ""
+	if removed, err := c.withdraw(); !slices.Equal(removed, []string{first}) || err != nil || there(c.record) {
+		t.Errorf("withdraw: %v, %v", removed, err)
+	}
+
+	foreign := filepath.Join(t.TempDir(), "precious")
+	write(t, foreign, "x", 0o600)
+	write(t, c.record, foreign+"\n"+conflistName+"\n\x00", 0o600)
+	if err := c.move(); err != nil || !there(foreign) {
+		t.Errorf("a damaged record: %v", err)
+	}
+}
+
+// TestOpenCNI has nothing about runtimes keep the pod network from starting, but for a plugin
+// that is not there.
+func TestOpenCNI(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "file"), "", 0o600)
+	var log bytes.Buffer
+	d := &daemon{log: quiet(&log), config: &config.Config{StateDir: dir, Socket: "/run/w", CNIConfDir: filepath.Join(dir, "file", "net.d")}}
+	if err := d.openCNI(); err != nil {
+		t.Fatal(err)
+	}
+	if d.attachments != filepath.Join(dir, attachmentsDir) || d.trouble.of(troubleConflist) == "" || strings.Count(log.String(), noPortmap) != 1 {
+		t.Errorf("attachments in %s, troubles are %v, the log is\n%s", d.attachments, d.trouble.list(), log.String())
+	}
+	if !slices.Equal(d.warnings, []string{noPortmap}) {
+		t.Errorf("warnings are %v", d.warnings)
+	}
+	if err := os.Remove(filepath.Join(dir, "file")); err != nil {
+		t.Fatal(err)
+	}
+	view := &membership.View{}
+	view.Self.Prefixes = []netip.Prefix{netip.MustParsePrefix("10.244.1.0/24")}
+	d.offer(view)
+	if !there(d.conflist.path()) || d.trouble.of(troubleConflist) != "" {
+		t.Errorf("the folder can be made, and the file is not there: %v", d.trouble.list())
 	}
 }
 

@@ -39,7 +39,8 @@ func (m *member) status(state string) func(context.Context) error {
 }
 
 // TestConflistFollowsTheNode has runtimes know of the network from the time at which the
-// node carries packets until it leaves, whatever happens meanwhile.
+// node carries packets, whatever happens then: without the file they could not stop the pods
+// of a node that has left.
 func TestConflistFollowsTheNode(t *testing.T) {
 	c := newCluster(t, 1)
 	m := c.members[0]
@@ -90,7 +91,7 @@ func TestConflistFollowsTheNode(t *testing.T) {
 	if err := m.daemon.Wait(); err != nil {
 		t.Errorf("weftd ended after leave: %v", err)
 	}
-	if there(file) || !there(other) || !there(filepath.Join(bin, pluginName)) {
+	if !there(file) || !there(other) || !there(filepath.Join(bin, pluginName)) {
 		t.Errorf("after leave: %v and %v", names(t, conf), names(t, bin))
 	}
 }
@@ -121,7 +122,6 @@ func TestCNIRefusals(t *testing.T) {
 		flags   []string
 		says    []string
 	}{
-		{weftdBinary, []string{"--cni-conf-dir", "/proc/weft"}, []string{"cniConfDir (--cni-conf-dir): ", "mkdir /proc/weft", "ReadWritePaths=/proc/weft"}},
 		{weftdBinary, []string{"--cni-bin-dir", "/proc/weft"}, []string{"cniBinDir (--cni-bin-dir): ", "mkdir /proc/weft", "ReadWritePaths=/proc/weft"}},
 		{bare, []string{"--cni-bin-dir", filepath.Join(c.Dir(), "bin")}, []string{"cniBinDir (--cni-bin-dir): ", "there is no " + filepath.Join(c.Dir(), pluginName)}},
 	} {

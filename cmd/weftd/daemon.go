@@ -87,7 +87,12 @@ type daemon struct {
 	trouble trouble
 	statics statics
 
-	conflist conflist // the reconciler's
+	// carried are the blocks that the kernel has the routes of; nil before it has any.
+	carried atomic.Pointer[[]netip.Prefix]
+
+	attachments string   // directory of the pods' records, absolute
+	tended      tended   // the reconciler's
+	conflist    conflist // the reconciler's
 
 	// leave ends the daemon with errLeft.
 	leave context.CancelCauseFunc
@@ -191,6 +196,7 @@ func (d *daemon) survey() (err error) {
 	if d.allotter != nil {
 		own = claimed(d.store.View(time.Now()).Self)
 	}
+	d.tend(own) // what is in the way of the pod network goes by that
 	warnings, err := d.host.CheckPodNetwork(d.config.PodNetworks, own, d.underlay.Addresses)
 	if err != nil {
 		return err
@@ -284,9 +290,6 @@ func (d *daemon) serve(ctx context.Context) error {
 	switch {
 	case errors.Is(context.Cause(ctx), errLeft):
 		d.log.Info("left the pod network; the daemon ends")
-		if _, err := d.conflist.withdraw(); err != nil {
-			d.log.Error("container runtimes still take this node for one of the network", "reason", err)
-		}
 		return nil
 	case errors.Is(err, context.Canceled): // told to stop while it looked for others
 		return nil

@@ -67,6 +67,7 @@ func (d *daemon) reconcile(ctx context.Context) error {
 			d.forgetLapsed(&view, now)
 			look.forget()
 			d.conflist.forget()
+			d.tended.forget()
 			round.within(time.Until(free))
 		case <-d.statics.changed:
 			round.within(time.Until(free))
@@ -82,6 +83,7 @@ func (d *daemon) reconcile(ctx context.Context) error {
 			said.tell(&view, began)
 			again := d.settle(view, look.way)
 			d.offer(&view)
+			d.tend(claimed(view.Self))
 			if due > 0 && (again == 0 || due < again) {
 				again = due
 			}
@@ -155,6 +157,7 @@ func (d *daemon) settle(view membership.View, look func(netip.Addr) (host.Way, e
 	d.routed = nil
 	if err == nil {
 		d.routed = nextHops(choices)
+		d.carried.Store(&blocks)
 	}
 	d.choices.Store(&choices)
 	return again

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/weft-net/weft/cmd/internal/config"
+	"github.com/weft-net/weft/cmd/internal/control"
 	"github.com/weft-net/weft/dataplane/host"
 	"github.com/weft-net/weft/membership"
 )
@@ -28,6 +29,33 @@ func testMember(name, endpoint string, state membership.State, owned ...netip.Pr
 	m.Endpoints = []netip.AddrPort{netip.MustParseAddrPort(endpoint)}
 	m.Modes, m.VXLANPort, m.VTEPMAC, m.VNI = []string{"vxlan", "udp"}, 4789, "02:00:00:00:00:02", 7
 	return m
+}
+
+// TestState has a node be ready only when the kernel sends by it.
+func TestState(t *testing.T) {
+	d := testDaemon(&strings.Builder{})
+	view := &membership.View{}
+	view.Self.State = membership.StateUp
+	is := func(state, why, waiting string) {
+		t.Helper()
+		if s, reason := d.state(view, waiting); s != state || !strings.Contains(reason, why) || (s == control.StateReady) != (reason == "") {
+			t.Errorf("%s: %s; want %s: %s", s, reason, state, why)
+		}
+	}
+	is(control.StateStarting, "looking for", "")
+	d.joined.Store(true)
+	is(control.StateStarting, "no block", "no block")
+	is(control.StateStarting, "routes are not in place", "")
+	d.carried.Store(&[]netip.Prefix{})
+	is(control.StateStarting, "routes are not in place", "")
+	d.carried.Store(&d.config.PodCIDRs)
+	is(control.StateReady, "", "")
+	d.trouble.say(d.log, troubleHost, errors.New("add route: refused"))
+	is(control.StateImpaired, "add route: refused", "")
+	view.Self.State, view.Self.Reason = membership.StateFenced, "another has it"
+	is(control.StateFenced, "another has it", "")
+	view.Self.State, view.Self.Reason = membership.StateLeft, "it left"
+	is(control.StateLeaving, "it left", "")
 }
 
 func TestTroubleIsSaidOnce(t *testing.T) {

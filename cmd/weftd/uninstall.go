@@ -32,7 +32,12 @@ func uninstallCommand(load func() (*config.Config, error)) *cobra.Command {
 		Long: "Removes what weftd leaves on this machine: what container runtimes were told and given,\n" +
 			"and interfaces, routes, rules and the firewall table of a weftd that was killed. weftd\n" +
 			"must have ended; it is configured as it was then. Forwarding stays on (sysctl), and the\n" +
-			"programs themselves stay.",
+			"programs themselves stay.\n" +
+			"\n" +
+			"While pods are attached it removes nothing. With --force it takes their network from them,\n" +
+			"and the plugin from their runtime, which cannot remove these pods after that: it tries in\n" +
+			"vain until this node has weft and its configuration again, whose plugin then finds nothing\n" +
+			"left to do. So have the runtime remove the pods first, wherever it still can.",
 		Example: "  weft leave && weftd uninstall\n" +
 			"  weftd uninstall --purge --config /etc/weft/weft.yaml",
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
@@ -236,10 +241,17 @@ func (u *uninstall) kernel() (err error) {
 }
 
 func (u *uninstall) conflist() error {
-	c := conflist{dir: u.config.CNIConfDir}
+	c := conflist{record: filepath.Join(u.config.StateDir, conflistRecord)}
+	if u.config.CNIConfDir != "" {
+		dir, err := filepath.Abs(u.config.CNIConfDir)
+		if err != nil {
+			return fmt.Errorf("cniConfDir (%s): %w", u.config.Source("cniConfDir"), err)
+		}
+		c.dir = dir
+	}
 	removed, err := c.withdraw()
-	if removed {
-		u.say("%s", c.path())
+	for _, path := range removed {
+		u.say("%s", path)
 	}
 	return err
 }

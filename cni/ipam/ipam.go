@@ -109,9 +109,10 @@ type Request struct {
 }
 
 // Damaged is a file that should be a record and cannot be read as one. It keeps Addresses, what its readable part
-// names, until Remove of its Key.
+// names, until Remove of its Key. Network is "" where that part names none.
 type Damaged struct {
 	Key       Key
+	Network   string
 	Addresses []netip.Addr
 	Err       error // one line with the file's path; ErrDamaged, or what the system said when it was read
 }

@@ -135,11 +135,11 @@ func (s *Store) readAll() (all []Attachment, damaged []Damaged, err error) {
 		if err != nil {
 			continue
 		}
-		a, readable, err := s.readRecord(k, buffer)
+		a, text, err := s.readRecord(k, buffer)
 		switch {
 		case errors.Is(err, fs.ErrNotExist): // removed since
 		case err != nil:
-			damaged = append(damaged, Damaged{k, readable, err})
+			damaged = append(damaged, Damaged{k, readableNetwork(text), readable(text), err})
 		default:
 			all = append(all, a)
 		}
@@ -147,8 +147,8 @@ func (s *Store) readAll() (all []Attachment, damaged []Damaged, err error) {
 	return all, damaged, nil
 }
 
-// readRecord returns what k's file holds, and beside an error just the key and the addresses that can be read.
-func (s *Store) readRecord(k Key, buffer []byte) (Attachment, []netip.Addr, error) {
+// readRecord returns what k's file holds, and beside an error just the key and what could be read, in the buffer.
+func (s *Store) readRecord(k Key, buffer []byte) (Attachment, []byte, error) {
 	none := Attachment{Container: k.Container, Interface: k.Interface}
 	text, err := readFile(s.path(k), buffer)
 	if err != nil {
@@ -156,7 +156,7 @@ func (s *Store) readRecord(k Key, buffer []byte) (Attachment, []netip.Addr, erro
 	}
 	a, err := parse(k, text)
 	if err != nil {
-		return none, readable(text), fmt.Errorf("%s: %w: %w", s.path(k), ErrDamaged, err)
+		return none, text, fmt.Errorf("%s: %w: %w", s.path(k), ErrDamaged, err)
 	}
 	return a, nil, nil
 }
@@ -198,6 +198,16 @@ func parse(k Key, text []byte) (a Attachment, err error) {
 		}
 	}
 	return a, nil
+}
+
+// readableNetwork returns the name in a record or in what is left of one, as write has it.
+func readableNetwork(text []byte) string {
+	_, text, _ = bytes.Cut(text, []byte(`"network": "`))
+	name, _, found := bytes.Cut(text, []byte{'"'})
+	if !found {
+		return ""
+	}
+	return string(name)
 }
 
 // readable returns every address in quotes, in a record or in what is left of one. One too many, of another field, does

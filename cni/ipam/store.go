@@ -28,6 +28,17 @@ func Open(dir string) *Store {
 // the step's. For tests that fail, or end the process, there. Call it before the store is used.
 func (s *Store) Inject(f func(name string) error) { s.step = f }
 
+// Vacant is ErrExists where k is on record, as Add would say; nil says nothing of what comes between the two.
+func (s *Store) Vacant(k Key) error {
+	if err := k.Validate(); err != nil {
+		return fmt.Errorf("look for an attachment: %w", err)
+	}
+	if _, err := os.Lstat(s.path(k)); err != nil { // what prevents that, Add comes to
+		return nil
+	}
+	return fmt.Errorf("attach %s: %w", k, s.exists(k))
+}
+
 // Add puts a on record with addresses of r, one of each family that r.Blocks has, and returns it with Blocks,
 // Addresses and Since filled in. When it returns nil the record survives a power cut; when it fails, nothing is held.
 //

@@ -6,9 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -27,6 +30,61 @@ func Exists(name string) bool {
 	return err == nil
 }
 
+// Names returns the names in use, sorted.
+func Names() ([]string, error) {
+	entries, err := os.ReadDir(Dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("list network namespaces: %w", err)
+	}
+	names := make([]string, len(entries))
+	for i, e := range entries {
+		names[i] = e.Name()
+	}
+	return names, nil
+}
+
+// Links returns the names of the links in a namespace, but for those that the kernel makes in each. One that is half
+// made or half removed, or not there, has none.
+func Links(name string) ([]string, error) {
+	var on unix.Statfs_t
+	err := unix.Statfs(Path(name), &on)
+	if errors.Is(err, unix.ENOENT) || err == nil && on.Type != unix.NSFS_MAGIC {
+		return nil, nil
+	}
+	var links []netlink.Link
+	if err == nil {
+		links, err = linksAt(Path(name))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list the links in network namespace %s: %w", name, err)
+	}
+	var names []string
+	for _, l := range links {
+		if a := l.Attrs(); a.Flags&net.FlagLoopback == 0 && !slices.Contains(fallbackLinks, a.Name) {
+			names = append(names, a.Name)
+		}
+	}
+	return names, nil
+}
+
+func linksAt(path string) ([]netlink.Link, error) {
+	ns, err := netns.GetFromPath(path)
+	if err != nil {
+		return nil, err
+	}
+	defer ns.Close()
+	nl, err := netlink.NewHandleAt(ns, unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, err
+	}
+	defer nl.Close()
+	return nl.LinkList()
+}
+
+// fallbackLinks are in every namespace once their modules are loaded (fb_tunnels_only_for_init_net,
+// Documentation/admin-guide/sysctl/net.rst). Immutable.
+var fallbackLinks = []string{"tunl0", "gre0", "gretap0", "erspan0", "ip_vti0", "ip6_vti0", "sit0", "ip6tnl0", "ip6gre0"}
+
 // Create makes a namespace with its loopback interface up. An error wraps fs.ErrExist where the name is in use. A call
 // that fails leaves nothing; one that is killed leaves what Delete removes.
 func Create(name string) error {
@@ -44,8 +102,11 @@ func Create(name string) error {
 		defer ns.Close()
 		return loopbackUp()
 	})
+	if err != nil && !errors.Is(err, fs.ErrExist) { // which is the name in use by another call
+		err = errors.Join(err, Delete(name))
+	}
 	if err != nil {
-		return fmt.Errorf("create network namespace %s: %w", name, errors.Join(err, Delete(name)))
+		return fmt.Errorf("create network namespace %s: %w", name, err)
 	}
 	return nil
 }
@@ -125,15 +186,28 @@ func Delete(name string) error {
 	return nil
 }
 
-// Exec replaces this process by a program in the namespace at path, and returns only where that fails. As with `ip netns
-// exec` it sees /sys of its namespace, in a mount namespace of its own.
-func Exec(path, program string, argv, environ []string) error {
+// Interface is what a namespace is known by: a link with one of the addresses, if not all.
+type Interface struct {
+	Name      string
+	Addresses []netip.Addr
+}
+
+// ErrOther is that of Exec where the path is of another namespace, as /proc/PID/ns/net may come to be.
+var ErrOther = errors.New("it is not the pod's")
+
+// Exec replaces this process by a program in the namespace at path, which has the interface and is not this process's, and
+// returns only where that fails. As with `ip netns exec` the program sees /sys of its namespace, in a mount namespace of
+// its own.
+func Exec(path string, has Interface, program string, argv, environ []string) error {
 	runtime.LockOSThread() // whose namespaces the program has (execve(2))
 	ns, err := netns.GetFromPath(path)
 	if err != nil {
 		return fmt.Errorf("open network namespace %s: %w", path, err)
 	}
 	defer ns.Close()
+	if err := has.in(ns); err != nil {
+		return fmt.Errorf("enter network namespace %s: %w", path, err)
+	}
 	if err := netns.Set(ns); err != nil {
 		return fmt.Errorf("enter network namespace %s: %w", path, err)
 	}
@@ -144,6 +218,40 @@ func Exec(path, program string, argv, environ []string) error {
 		return fmt.Errorf("run %s: %w", program, err)
 	}
 	return nil
+}
+
+// in is nil where the namespace has the interface.
+func (i Interface) in(ns netns.NsHandle) error {
+	home, err := netns.Get()
+	if err != nil {
+		return err
+	}
+	defer home.Close()
+	if ns.Equal(home) {
+		return fmt.Errorf("%w, but the node's own", ErrOther)
+	}
+	nl, err := netlink.NewHandleAt(ns, unix.NETLINK_ROUTE)
+	if err != nil {
+		return err
+	}
+	defer nl.Close()
+	link, err := nl.LinkByName(i.Name)
+	if _, none := errors.AsType[netlink.LinkNotFoundError](err); none {
+		return fmt.Errorf("%w, there is no %s in it", ErrOther, i.Name)
+	}
+	if err != nil {
+		return fmt.Errorf("find %s: %w", i.Name, err)
+	}
+	addresses, err := nl.AddrList(link, netlink.FAMILY_ALL)
+	if err != nil {
+		return fmt.Errorf("list the addresses of %s: %w", i.Name, err)
+	}
+	for _, a := range addresses {
+		if address, ok := netip.AddrFromSlice(a.IP); ok && slices.Contains(i.Addresses, address.Unmap()) {
+			return nil
+		}
+	}
+	return fmt.Errorf("%w, its %s has none of %v", ErrOther, i.Name, i.Addresses)
 }
 
 // remountSys gives the thread a mount namespace whose /sys is of its network namespace (netns_switch, iproute2, lib/namespace.c).

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -21,7 +22,7 @@ type attachment struct {
 	deviceInIt netlink.Link // the pod's end
 }
 
-// Attach makes p, whose device and interface must not exist: ErrExists. It is complete, or undone where there is an
+// Attach makes p, whose device and interface must not exist: ErrExists, which has made nothing. It is complete, or undone where there is an
 // error. A bridge that was made for it stays, as the next pod's.
 //
 // The pod can send when all is in place that its packets need, and nothing leads to it before it has its addresses. Not
@@ -55,7 +56,7 @@ func (a *attachment) steps() []step {
 	owner := step{"owner", a.setOwner}
 	pod := []step{{"pod up", a.setPodUp}, {"pod addresses", a.addPodAddresses}, {"pod routes", a.addPodRoutes}}
 	if a.port.Bridge != "" {
-		return append([]step{{"bridge", a.ensureBridge}, device, guard, owner, {"bridge port", a.joinBridge}, {"device up", a.setDeviceUp}}, pod...)
+		return slices.Concat(a.bridgeSteps(), []step{device, guard, owner, {"bridge port", a.joinBridge}, {"device up", a.setDeviceUp}}, pod)
 	}
 	steps := append([]step{device, guard, owner, {"device up", a.setDeviceUp}, {"gateways", a.addGateways}}, pod...)
 	return append(steps, step{"gateway neighbours", a.addNeighbours}, step{"routes", a.addRoutes})

@@ -13,41 +13,54 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ensureBridge finds the bridge, or makes it, and gives it what it lacks. Several processes may do so at once. It is up
-// before a pod's packet needs it, and has a hardware address that does not change as pods come and go. Its MTU is that of
-// its ports (br_mtu_auto_adjust, net/bridge/br_if.c).
+// bridgeSteps find the bridge, or make it, and give it what it lacks. Several processes may do so at once, and whatever one
+// that died has left out the next one does.
+func (a *attachment) bridgeSteps() []step {
+	steps := []step{{"bridge", a.ensureBridge}, {"bridge answers for others", a.answerForOthers}, {"bridge addresses", a.addressBridge}, {"bridge up", a.setBridgeUp}}
+	for i, s := range steps {
+		steps[i].do = func() error {
+			if err := s.do(); err != nil {
+				return fmt.Errorf("bridge %s: %w", a.port.Bridge, err)
+			}
+			return nil
+		}
+	}
+	return steps
+}
+
+// ensureBridge makes one that has a hardware address which does not change as pods come and go. Its MTU is that of its
+// ports (br_mtu_auto_adjust, net/bridge/br_if.c).
 func (a *attachment) ensureBridge() error {
 	p := a.port
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name, attrs.HardwareAddr = p.Bridge, a.ends.Bridge
-	fail := func(err error) error { return fmt.Errorf("bridge %s: %w", p.Bridge, err) }
 
 	link, err := find(a.nl, p.Bridge)
 	if err != nil {
-		return fail(err)
+		return err
 	}
 	if link == nil {
 		if err := a.nl.LinkAdd(&netlink.Bridge{LinkAttrs: attrs}); err != nil && !errors.Is(err, unix.EEXIST) {
-			return fail(fmt.Errorf("add it: %w", err))
+			return fmt.Errorf("add it: %w", err)
 		}
 		if link, err = a.nl.LinkByName(p.Bridge); err != nil {
-			return fail(err)
-		}
-		if err := a.answerForOthers(); err != nil {
-			return fail(err)
+			return err
 		}
 	}
 	if link.Type() != "bridge" {
-		return fail(fmt.Errorf("there is a %s of this name: give `\"bridge\"` another one", link.Type()))
+		return fmt.Errorf("there is a %s of this name: give `\"bridge\"` another one", link.Type())
 	}
 	a.bridge, a.ends.Bridge = link, link.Attrs().HardwareAddr
-	if err := a.addressBridge(); err != nil {
-		return fail(err)
+	return nil
+}
+
+// setBridgeUp is before a pod's packet needs the bridge.
+func (a *attachment) setBridgeUp() error {
+	if a.bridge.Attrs().RawFlags&unix.IFF_UP != 0 {
+		return nil
 	}
-	if link.Attrs().RawFlags&unix.IFF_UP == 0 {
-		if err := a.nl.LinkSetUp(link); err != nil {
-			return fail(fmt.Errorf("set it up: %w", err))
-		}
+	if err := a.nl.LinkSetUp(a.bridge); err != nil {
+		return fmt.Errorf("set it up: %w", err)
 	}
 	return nil
 }
@@ -55,11 +68,27 @@ func (a *attachment) ensureBridge() error {
 // answerForOthers has the node answer ARP requests for pods that are routed: to those on the bridge all of the block is
 // on their link. It is for IPv4; for IPv6 the kernel answers for addresses only that it was told one by one.
 func (a *attachment) answerForOthers() error {
-	path := "/proc/sys/net/ipv4/conf/" + a.port.Bridge + "/proxy_arp"
-	if err := inside(a.home, func() error { return os.WriteFile(path, []byte("1"), 0) }); err != nil {
-		return fmt.Errorf("answer ARP requests for routed pods: %w", err)
+	if !isOwn(a.bridge) {
+		return nil
 	}
-	return nil
+	return inside(a.home, func() error {
+		answers, err := readProxyARP(a.port.Bridge)
+		if err == nil && !answers {
+			err = os.WriteFile(proxyARP(a.port.Bridge), []byte("1"), 0)
+		}
+		if err != nil {
+			return fmt.Errorf("answer ARP requests: %w: without it pods on the bridge cannot reach routed pods of this node; make /proc/sys writable", err)
+		}
+		return nil
+	})
+}
+
+func proxyARP(bridge string) string { return "/proc/sys/net/ipv4/conf/" + bridge + "/proxy_arp" }
+
+// readProxyARP is for a thread in the bridge's namespace.
+func readProxyARP(bridge string) (answers bool, err error) {
+	text, err := os.ReadFile(proxyARP(bridge))
+	return strings.TrimSpace(string(text)) != "0", err
 }
 
 // isOwn says whether weft made the bridge: the kernel would not have chosen its hardware address.
@@ -146,7 +175,8 @@ func (a *attachment) joinBridge() error {
 	return nil
 }
 
-// RemoveBridges removes the bridges that weft made and that have no port, and returns their names. It is for a node that
+// RemoveBridges removes the bridges that weft made and that have no port, and returns their names; and what no guard needs of the
+// nftables table of all bridges. It is for a node that
 // weft leaves: a pod may be about to join one.
 func (w *Wiring) RemoveBridges() (removed []string, err error) {
 	links, err := dump(w.nl.LinkList)
@@ -165,6 +195,40 @@ func (w *Wiring) RemoveBridges() (removed []string, err error) {
 			continue
 		}
 		removed = append(removed, l.Attrs().Name)
+	}
+	return removed, errors.Join(append(errs, w.removeBridgeTable())...)
+}
+
+// ForgetBlocks removes from the bridges that weft made the gateways of blocks in networks that overlap none of keep,
+// and returns them as "10.244.1.1/24 of cni0". Whoever calls keeps this node's blocks, and those of pods that are
+// on record: without its gateway a pod reaches nothing beyond the bridge. It goes on after an error, and joins all.
+func (w *Wiring) ForgetBlocks(keep, networks []netip.Prefix) (removed []string, err error) {
+	links, err := dump(w.nl.LinkList)
+	if err != nil {
+		return nil, explain(fmt.Errorf("list the bridges: %w", err))
+	}
+	var errs []error
+	for _, l := range links {
+		if l.Type() != "bridge" || !isOwn(l) {
+			continue
+		}
+		have, err := dump(func() ([]netlink.Addr, error) { return w.nl.AddrList(l, netlink.FAMILY_ALL) })
+		if err != nil {
+			errs = append(errs, explain(fmt.Errorf("list the addresses of bridge %s: %w", l.Attrs().Name, err)))
+		}
+		for _, a := range have {
+			p := prefixOf(a.IPNet)
+			inside := func(n netip.Prefix) bool { return n.Contains(p.Addr()) && n.Bits() <= p.Bits() }
+			if !slices.ContainsFunc(networks, inside) || slices.ContainsFunc(keep, p.Overlaps) {
+				continue
+			}
+			name := fmt.Sprintf("%v of %s", p, l.Attrs().Name)
+			if err := w.nl.AddrDel(l, &netlink.Addr{IPNet: a.IPNet}); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
+				errs = append(errs, explain(fmt.Errorf("remove the address %s: %w", name, err)))
+				continue
+			}
+			removed = append(removed, name)
+		}
 	}
 	return removed, errors.Join(errs...)
 }

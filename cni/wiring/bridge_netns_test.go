@@ -4,6 +4,8 @@ package wiring
 
 import (
 	"net/netip"
+	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -74,6 +76,91 @@ func TestBridgeOfTwoBlocks(t *testing.T) {
 	if _, err := n.Attach(overlapping); err == nil || !strings.Contains(err.Error(), "10.244.9.1/24 where this node's block needs 10.244.9.1/25") {
 		t.Errorf("Attach with a block of another length: %v", err)
 	}
+}
+
+// Whatever step the maker of a bridge dies at, the next pod's is whole.
+func TestBridgeWhoseMakerDied(t *testing.T) {
+	n := newNode(t)
+	var steps []string
+	n.Inject(func(name string) error {
+		steps = append(steps, name)
+		return nil
+	})
+	n.pod("cni0")
+	n.Inject(func(string) error { return nil })
+	for _, step := range steps {
+		n.run("ip", "link", "del", "cni0")
+		p, _ := n.port("cni0")
+		n.killed(t, "attach", p, step)
+		must(t, n.Check(n.pod("cni0").Port))
+		must(t, n.Detach(p.Device))
+	}
+}
+
+// Where /proc/sys cannot be written, the error says what that costs.
+func TestBridgeWithoutProcSys(t *testing.T) {
+	n := newNode(t)
+	p, _ := n.port("cni0")
+	script := `mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys && exec "$@"`
+	args := append([]string{"--net=" + n.path, "--", "unshare", "--mount", "sh", "-c", script, "sh"}, dying("attach", p, "never")...)
+	cmd := exec.Command("nsenter", args...)
+	cmd.Env = append(os.Environ(), "WEFT_WIRING_DIES=1")
+	if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), "cannot reach routed pods of this node; make /proc/sys writable") {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// ForgetBlocks leaves what pods use, and what is not of the pod networks.
+func TestForgetBlocks(t *testing.T) {
+	n := newNode(t)
+	a := n.pod("cni0")
+	former, _ := n.port("cni0")
+	former.Addresses = []netip.Prefix{netip.MustParsePrefix("10.244.9.5/24"), netip.MustParsePrefix("fd24:0:0:9::5/64")}
+	_, err := n.Attach(former)
+	must(t, err)
+	n.run("ip", "addr", "add", "192.168.7.1/24", "dev", "cni0")
+	n.run("ip", "link", "add", "other", "type", "bridge")
+	n.run("ip", "addr", "add", "10.244.9.99/24", "dev", "other")
+	networks := []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("fd24::/48")}
+	own := []netip.Prefix{a.Addresses[0].Masked(), a.Addresses[1].Masked()}
+	forgets := func(keep []netip.Prefix, want ...string) {
+		t.Helper()
+		if got, err := n.ForgetBlocks(keep, networks); err != nil || !slices.Equal(got, want) {
+			t.Errorf("ForgetBlocks keeping %v: %q, %v; want %q", keep, got, err, want)
+		}
+	}
+	forgets(append(own, former.Addresses[0].Masked(), former.Addresses[1].Masked()))
+	must(t, n.Detach(former.Device))
+	forgets(own, "10.244.9.1/24 of cni0", "fd24:0:0:9::1/64 of cni0")
+	forgets(own)
+	must(t, n.Check(a.Port))
+	if got := n.run("ip", "addr"); !strings.Contains(got, "192.168.7.1/24") || !strings.Contains(got, "10.244.9.99/24") {
+		t.Errorf("others' addresses are gone:\n%s", got)
+	}
+	must(t, reach(n.namespace, a.listen(a.Addresses[1].Addr()), 100)) // by the link-local address
+}
+
+// What the node has learned of a pod goes with it, and not that of others.
+func TestForget(t *testing.T) {
+	n := newNode(t)
+	a, b := n.pod("cni0"), n.pod("cni0")
+	var addresses []netip.Addr
+	for i := range a.Addresses {
+		addresses = append(addresses, a.Addresses[i].Addr())
+		must(t, reach(n.namespace, a.listen(addresses[i]), 100))
+		must(t, reach(n.namespace, b.listen(b.Addresses[i].Addr()), 100))
+	}
+	must(t, n.Detach(a.Device))
+	for range 2 {
+		must(t, n.Forget("cni0", addresses))
+		neighbours := n.run("ip", "neigh", "show", "dev", "cni0")
+		for i := range addresses {
+			if strings.Contains(neighbours, addresses[i].String()+" ") || !strings.Contains(neighbours, b.Addresses[i].Addr().String()+" ") {
+				t.Errorf("of %v and %v the node knows:\n%s", addresses, b.Addresses, neighbours)
+			}
+		}
+	}
+	must(t, n.Forget("cni7", addresses))
 }
 
 func TestHairpin(t *testing.T) {

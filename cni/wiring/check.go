@@ -44,6 +44,7 @@ type inspection struct {
 	pod  *pod
 
 	device     netlink.Link // nil where there is none
+	bridge     netlink.Link
 	deviceInIt netlink.Link
 	wrong      []string
 }
@@ -58,6 +59,11 @@ func (c *inspection) findEnds() (err error) {
 	}
 	if c.deviceInIt, err = find(c.pod.nl, c.port.Interface); err != nil {
 		return err
+	}
+	if c.port.Bridge != "" {
+		if c.bridge, err = find(c.nl, c.port.Bridge); err != nil {
+			return err
+		}
 	}
 	switch {
 	case c.device == nil:
@@ -116,23 +122,35 @@ func (c *inspection) checkBridge() error {
 		return nil
 	}
 	what := "bridge " + c.port.Bridge
-	bridge, err := find(c.nl, c.port.Bridge)
-	if err != nil {
-		return err
-	}
-	if bridge == nil {
+	if c.bridge == nil {
 		c.note("%s is missing", what)
 		return nil
 	}
-	c.checkUp(what, bridge.Attrs())
-	if err := c.checkBridgePort(bridge); err != nil {
+	c.checkUp(what, c.bridge.Attrs())
+	if err := errors.Join(c.checkBridgePort(c.bridge), c.checkProxyARP(what)); err != nil {
 		return err
 	}
 	var gateways []netip.Prefix
 	for i, g := range Gateways(c.port) {
 		gateways = append(gateways, netip.PrefixFrom(g, c.port.Addresses[i].Bits()))
 	}
-	return c.checkAddresses(c.nl, bridge, what, gateways)
+	return c.checkAddresses(c.nl, c.bridge, what, gateways)
+}
+
+func (c *inspection) checkProxyARP(what string) error {
+	if !isOwn(c.bridge) {
+		return nil
+	}
+	return inside(c.home, func() error {
+		answers, err := readProxyARP(c.port.Bridge)
+		if err != nil {
+			return fmt.Errorf("see whether %s answers ARP requests: %w", what, err)
+		}
+		if !answers {
+			c.note("%s has proxy_arp off: its pods cannot reach routed pods of this node", what)
+		}
+		return nil
+	})
 }
 
 func (c *inspection) checkBridgePort(bridge netlink.Link) error {
@@ -219,12 +237,21 @@ func (c *inspection) checkRoutes(nl *netlink.Handle, want []netlink.Route, what 
 	return nil
 }
 
-// checkNeighbours finds gateways that lead elsewhere. That one is not there is good: the pod asks.
+// nudValid are the states of a neighbour whose hardware address is in use (NUD_VALID, include/net/neighbour.h).
+const nudValid = netlink.NUD_PERMANENT | netlink.NUD_NOARP | netlink.NUD_REACHABLE | netlink.NUD_PROBE | netlink.NUD_STALE | netlink.NUD_DELAY
+
+// checkNeighbours finds gateways that lead elsewhere, or do not answer. That one is not there is good: the pod asks.
 func (c *inspection) checkNeighbours(what string) error {
-	if c.port.Bridge != "" || c.device == nil {
+	link := c.device
+	if c.port.Bridge != "" {
+		link = c.bridge
+	}
+	if link == nil {
 		return nil
 	}
-	mac := c.device.Attrs().HardwareAddr
+	// The address of a bridge of others follows its ports, and what pods know of it follows later.
+	fixed := c.port.Bridge == "" || isOwn(link)
+	mac := link.Attrs().HardwareAddr
 	have, err := dump(func() ([]netlink.Neigh, error) {
 		return c.pod.nl.NeighList(c.deviceInIt.Attrs().Index, netlink.FAMILY_ALL)
 	})
@@ -233,8 +260,12 @@ func (c *inspection) checkNeighbours(what string) error {
 	}
 	for _, n := range have {
 		for _, gateway := range Gateways(c.port) {
-			if n.IP.Equal(gateway.AsSlice()) && n.State&netlink.NUD_PERMANENT != 0 && !bytes.Equal(n.HardwareAddr, mac) {
-				c.note("the gateway %v of %s is taken for %v, and device %s has %v", gateway, what, n.HardwareAddr, c.port.Device, mac)
+			switch {
+			case !n.IP.Equal(gateway.AsSlice()):
+			case n.State&netlink.NUD_FAILED != 0:
+				c.note("the gateway %v of %s does not answer", gateway, what)
+			case fixed && n.State&nudValid != 0 && !bytes.Equal(n.HardwareAddr, mac):
+				c.note("the gateway %v of %s is taken for %v, and %s has %v", gateway, what, n.HardwareAddr, link.Attrs().Name, mac)
 			}
 		}
 	}

@@ -3,6 +3,7 @@ package wiring
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"github.com/vishvananda/netlink"
@@ -21,8 +22,8 @@ func (w *Wiring) Detach(device string) error {
 	return nil
 }
 
-// remove sets the device down first, so that it never carries a packet without its guard. The guard goes before the
-// device, and its socket is closed behind it: the kernel has the close of such a socket wait until what was deleted is
+// remove sets the device down first, so that it never carries a packet without its guard: while it is up the guard
+// stays. The guard goes before the device, and its socket is closed behind it: the kernel has the close of such a socket wait until what was deleted is
 // freed (nft_rcv_nl_event, net/netfilter/nf_tables_api.c), as long as the removal of the device takes anyway.
 func (w *Wiring) remove(device string, before func(step string) error) error {
 	link, err := find(w.nl, device)
@@ -32,24 +33,41 @@ func (w *Wiring) remove(device string, before func(step string) error) error {
 	if err != nil {
 		return err
 	}
-	guard := &guardRemoval{device: device}
-	steps := []step{{"remove guard", func() error { return guard.remove(w) }}}
-	if link != nil {
-		steps = []step{
-			{"device down", func() error { return w.change(w.nl.LinkSetDown, link, "set the device down") }},
-			steps[0],
-			{"remove device", func() error { return w.change(w.nl.LinkDel, link, "delete the device") }},
+	try := func(name string, do func() error) error {
+		if err := before(name); err != nil {
+			return err
 		}
+		return do()
 	}
+	guard := &guardRemoval{device: device}
 	var errs []error
-	for _, s := range steps {
-		err := before(s.name)
-		if err == nil {
-			err = s.do()
-		}
-		errs = append(errs, err)
+	if link != nil {
+		errs = append(errs, try("device down", func() error { return w.change(w.nl.LinkSetDown, link, "set the device down") }))
+	}
+	if errors.Join(errs...) == nil {
+		errs = append(errs, try("remove guard", func() error { return guard.remove(w) }))
+	}
+	if link != nil {
+		errs = append(errs, try("remove device", func() error { return w.change(w.nl.LinkDel, link, "delete the device") }))
 	}
 	return errors.Join(append(errs, guard.close())...)
+}
+
+// Forget removes what the node has learned by a bridge of the hardware addresses that a pod's addresses had, for whoever
+// gets them next. It is for behind Detach, with the bridge on record; that there is none is no error.
+func (w *Wiring) Forget(bridge string, addresses []netip.Addr) error {
+	link, err := find(w.nl, bridge)
+	if err != nil || link == nil {
+		return err
+	}
+	var errs []error
+	for _, a := range addresses {
+		err := w.nl.NeighDel(&netlink.Neigh{LinkIndex: link.Attrs().Index, Family: familyOf(a), IP: a.AsSlice()})
+		if err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENODEV) {
+			errs = append(errs, explain(fmt.Errorf("remove the neighbour %v of bridge %s: %w", a, bridge, err)))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // change does something to a link that may have gone, with the pod's namespace.
@@ -85,6 +103,11 @@ func (w *Wiring) Devices() ([]string, error) {
 	if err != nil {
 		return fail(err)
 	}
+	onBridges, err := w.bridgeGuards()
+	if err != nil {
+		return fail(err)
+	}
+	names = append(names, onBridges...)
 	for _, l := range links {
 		if name := l.Attrs().Name; isDevice(name) && l.Type() == "veth" {
 			names = append(names, name)

@@ -3,14 +3,15 @@ package wiring
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/userdata"
 	"golang.org/x/sys/unix"
 )
 
-// The guard is an nftables table of its own for each device, named as the device, so that attachments share nothing:
-// `nft list table netdev DEVICE` explains itself. A chain at the device's ingress sees all that the pod sends, before
+// The guard is an nftables table of its own for each device, named as the device: `nft list table netdev DEVICE` explains
+// itself. A chain at the device's ingress sees all that the pod sends, before
 // the node or a bridge does.
 const (
 	chainIngress = "ingress"
@@ -31,42 +32,72 @@ func ingressChain(t *nftables.Table) *nftables.Chain {
 
 // addGuard makes p's guard in one transaction, in the place of what a former device of the name left.
 func (w *Wiring) addGuard(p Port, ends Ends) error {
-	err := w.makeGuard(p, ends)
+	err := w.makeGuard(p, ends, guardParts(p)...)
 	if errors.Is(err, unix.EEXIST) {
 		former := &guardRemoval{device: p.Device}
 		if err = errors.Join(former.remove(w), former.close()); err == nil {
-			err = w.makeGuard(p, ends)
+			err = w.makeGuard(p, ends, guardParts(p)...)
 		}
 	}
 	return err
 }
 
-func (w *Wiring) makeGuard(p Port, ends Ends) error {
-	conn, err := w.nftables()
-	if err != nil {
-		return err
+// A guardPart is in one table. It is called with the transaction that makes it.
+type guardPart func(conn *nftables.Conn, p Port, ends Ends) error
+
+func guardParts(p Port) []guardPart {
+	if p.Bridge == "" {
+		return []guardPart{deviceGuard}
 	}
-	t := conn.CreateTable(guardTable(p.Device))
-	chains := []*nftables.Chain{
-		conn.AddChain(ingressChain(t)),
-		conn.AddChain(&nftables.Chain{Name: chainICMPv6, Table: t}),
-	}
-	rules := newGuard(p, ends).rules()
-	for _, c := range chains {
-		for _, r := range rules[c.Name] {
-			comment := userdata.AppendString(nil, userdata.TypeComment, r.comment)
-			conn.AddRule(&nftables.Rule{Table: t, Chain: c, Exprs: r.exprs, UserData: comment})
+	return []guardPart{deviceGuard, bridgeGuard}
+}
+
+func (w *Wiring) makeGuard(p Port, ends Ends, parts ...guardPart) error {
+	err := w.makeParts(p, ends, parts)
+	if p.Bridge != "" && errors.Is(err, unix.ENOENT) {
+		if err = w.makeBridgeTable(); err == nil {
+			err = w.makeParts(p, ends, parts)
 		}
 	}
-	if err := conn.Flush(); err != nil {
-		return fmt.Errorf("make nftables table netdev %s: %w%s", p.Device, err, lacking(err))
+	if err != nil {
+		return fmt.Errorf("make the nftables rules of %s: %w%s", p.Device, err, lacking(err))
 	}
 	return nil
 }
 
+func (w *Wiring) makeParts(p Port, ends Ends, parts []guardPart) error {
+	conn, err := w.nftables()
+	if err != nil {
+		return err
+	}
+	for _, part := range parts {
+		if err := part(conn, p, ends); err != nil {
+			return err
+		}
+	}
+	return conn.Flush()
+}
+
+// deviceGuard fails where the table exists.
+func deviceGuard(conn *nftables.Conn, p Port, ends Ends) error {
+	t := conn.CreateTable(guardTable(p.Device))
+	first, second := conn.AddChain(ingressChain(t)), conn.AddChain(&nftables.Chain{Name: chainICMPv6, Table: t})
+	ingress, icmpv6 := newGuard(p, ends, chainICMPv6).rules()
+	addRules(conn, first, ingress)
+	addRules(conn, second, icmpv6)
+	return nil
+}
+
+func addRules(conn *nftables.Conn, c *nftables.Chain, rules []rule) {
+	for _, r := range rules {
+		comment := userdata.AppendString(nil, userdata.TypeComment, r.comment)
+		conn.AddRule(&nftables.Rule{Table: c.Table, Chain: c, Exprs: r.exprs, UserData: comment})
+	}
+}
+
 // lacking says what may help where the kernel does not know what it was asked for.
 func lacking(err error) string {
-	for _, unknown := range []error{unix.EPROTONOSUPPORT, unix.EINVAL, unix.EOPNOTSUPP, unix.ENOENT} {
+	for _, unknown := range []error{unix.EPROTONOSUPPORT, unix.EAFNOSUPPORT, unix.EINVAL, unix.EOPNOTSUPP, unix.ENOENT} {
 		if errors.Is(err, unknown) {
 			return ": the kernel lacks nf_tables or a part of it: try `modprobe nf_tables`"
 		}
@@ -86,15 +117,16 @@ func (g *guardRemoval) remove(w *Wiring) (err error) {
 		g.conn.DelTable(guardTable(g.device))
 		err = g.conn.Flush()
 	}
-	for _, none := range []error{unix.ENOENT, unix.EPROTONOSUPPORT, unix.EOPNOTSUPP} {
-		if errors.Is(err, none) {
-			return nil
-		}
-	}
-	if err != nil {
+	if g.conn == nil || err != nil && !isNone(err) {
 		return fmt.Errorf("remove nftables table netdev %s: %w", g.device, err)
 	}
-	return nil
+	return removeBridgeGuard(g.conn, g.device)
+}
+
+// isNone says whether it was refused to remove what there is not, or what the kernel does not know of.
+func isNone(err error) bool {
+	return slices.ContainsFunc([]error{unix.ENOENT, unix.EPROTONOSUPPORT, unix.EAFNOSUPPORT, unix.EOPNOTSUPP},
+		func(none error) bool { return errors.Is(err, none) })
 }
 
 func (g *guardRemoval) close() error {
@@ -104,7 +136,7 @@ func (g *guardRemoval) close() error {
 	return g.conn.CloseLasting()
 }
 
-// guards are the devices that have a guard.
+// guards are the devices that have a guard's table.
 func (w *Wiring) guards() ([]string, error) {
 	conn, err := w.nftables()
 	if err != nil {
@@ -125,7 +157,10 @@ func (w *Wiring) guards() ([]string, error) {
 
 // nftables opens sockets in the node's namespace, whatever the thread: one for each transaction, unless options say else.
 func (w *Wiring) nftables(options ...nftables.ConnOption) (*nftables.Conn, error) {
-	conn, err := nftables.New(append(options, nftables.WithNetNSFd(int(w.home.Fd())))...)
+	if !isHere(w.home) {
+		options = append(options, nftables.WithNetNSFd(int(w.home.Fd())))
+	}
+	conn, err := nftables.New(options...)
 	if err != nil {
 		return nil, fmt.Errorf("open a netlink socket to nf_tables: %w", err)
 	}

@@ -116,45 +116,63 @@ func TestGuard(t *testing.T) {
 		n := newNode(t)
 		a, b := n.pod(bridge), n.pod(bridge)
 		must(t, reach(a.namespace, b.listen(b.Addresses[1].Addr()), 100)) // there is a carrier
-		all := forgeries(a, b)
-		rules := fmt.Sprintf("table netdev watch { chain passed { type filter hook ingress device %q priority 0;\n", a.Device)
-		for i := range all {
-			rules += fmt.Sprintf("ether daddr 02:00:00:00:77:%02x counter\n", i)
-		}
-		n.run("nft", rules+"}; }")
-		before := n.dropped(a.Device)
-
-		const copies = 10
-		a.send(all, copies)
-		var passed []int
-		for end := time.Now().Add(patience); ; {
-			passed = counters(n.run("nft", "list", "table", "netdev", "watch"), `counter packets (\d+)`)
-			if passed[len(all)-1] == copies {
-				break
-			}
-			if time.Now().After(end) {
-				t.Fatalf("of the last frames %d passed, want all %d", passed[len(all)-1], copies)
-			}
-		}
-		dropped := 0
-		for i, f := range all {
-			want := copies
-			if f.passes == "never" || f.passes == "routed" && bridge != "" {
-				want = 0
-				dropped += copies
-			}
-			if passed[i] != want {
-				t.Errorf("%s: %d of %d pass, want %d", f.name, passed[i], copies, want)
-			}
-		}
-		if got := n.dropped(a.Device) - before; got != dropped {
-			t.Errorf("%d frames are counted as dropped, want %d", got, dropped)
-		}
-		if t.Failed() {
-			t.Log(n.run("nft", "list", "table", "netdev", a.Device))
-		}
-		must(t, n.Check(a.Port))
+		n.sort(a, b, "netdev", "ingress device "+a.Device)
 	})
+}
+
+// What a pod sends to a bridge by way of an ifb, where its bandwidth is limited, is looked at as well.
+func TestGuardBehindAnIfb(t *testing.T) {
+	n := newNode(t)
+	a, b := n.pod("cni0"), n.pod("cni0")
+	n.run("ip", "link", "add", "ifb0", "up", "type", "ifb")
+	n.run("tc", "qdisc", "add", "dev", a.Device, "ingress")
+	n.run(strings.Fields("tc filter add dev " + a.Device + " parent ffff: protocol all u32 match u32 0 0 action mirred egress redirect dev ifb0")...)
+	must(t, reach(a.namespace, b.listen(b.Addresses[1].Addr()), 100))
+	n.sort(a, b, "bridge", "prerouting")
+}
+
+// sort sends all forgeries from a, and sees which pass the guard, in a chain behind it.
+func (n *node) sort(a, b attached, family, hook string) {
+	t := n.t
+	t.Helper()
+	all := forgeries(a, b)
+	rules := fmt.Sprintf("table %s watch { chain passed { type filter hook %s priority 0;\n", family, hook)
+	for i := range all {
+		rules += fmt.Sprintf("ether daddr 02:00:00:00:77:%02x counter\n", i)
+	}
+	n.run("nft", rules+"}; }")
+	before := n.dropped(a.Device)
+
+	const copies = 10
+	a.send(all, copies)
+	var passed []int
+	for end := time.Now().Add(patience); ; {
+		passed = counters(n.run("nft", "list", "table", family, "watch"), `counter packets (\d+)`)
+		if passed[len(all)-1] == copies {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("of the last frames %d passed, want all %d", passed[len(all)-1], copies)
+		}
+	}
+	dropped := 0
+	for i, f := range all {
+		want := copies
+		if f.passes == "never" || f.passes == "routed" && a.Port.Bridge != "" {
+			want = 0
+			dropped += copies
+		}
+		if passed[i] != want {
+			t.Errorf("%s: %d of %d pass, want %d", f.name, passed[i], copies, want)
+		}
+	}
+	if got := n.dropped(a.Device) - before; got != dropped {
+		t.Errorf("%d frames are counted as dropped, want %d", got, dropped)
+	}
+	if t.Failed() {
+		t.Log(n.run("nft", "list", "ruleset"))
+	}
+	must(t, n.Check(a.Port))
 }
 
 // send keeps to one CPU, in whose queue the frames stay in order.
@@ -196,7 +214,13 @@ func counters(listing, pattern string) (values []int) {
 
 // dropped is the sum of what the guard has counted.
 func (n *node) dropped(device string) (sum int) {
-	for _, c := range counters(n.run("nft", "list", "table", "netdev", device), `counter packets (\d+) bytes \d+ drop`) {
+	lists := n.run("nft", "list", "table", "netdev", device)
+	if strings.Contains(n.run("nft", "list", "tables", "bridge"), bridgeTableName) {
+		for _, chain := range []string{device, device + discoverySuffix} {
+			lists += n.run("nft", "list", "chain", "bridge", bridgeTableName, chain)
+		}
+	}
+	for _, c := range counters(lists, `counter packets (\d+) bytes \d+ drop`) {
 		sum += c
 	}
 	return sum
@@ -234,4 +258,25 @@ func TestGuardReplacesWhatIsLeft(t *testing.T) {
 	_, err := n.Attach(p)
 	must(t, err)
 	must(t, n.Check(p))
+}
+
+// A guard that lost a part is found and removed whole, and the table of all bridges stays for the others.
+func TestHalfAGuardOfABridge(t *testing.T) {
+	for _, damage := range []string{"delete table netdev DEV", "flush map bridge weft_pods ports", "flush chain bridge weft_pods prerouting",
+		"delete table bridge weft_pods", "flush map bridge weft_pods ports; delete chain bridge weft_pods DEV"} {
+		t.Run(damage, func(t *testing.T) {
+			n := newNode(t)
+			a, b := n.pod("cni0"), n.pod("cni0")
+			n.run("nft", strings.ReplaceAll(damage, "DEV", a.Device))
+			must(t, n.Detach(a.Device))
+			if devices, err := n.Devices(); err != nil || !slices.Equal(devices, []string{b.Device}) {
+				t.Errorf("Devices: %v, %v; want those of %s", devices, err, b.Device)
+			}
+			must(t, n.Detach(b.Device))
+			n.removesBridges("cni0")
+			if got := n.run("nft", "list", "ruleset"); got != "" {
+				t.Errorf("left is\n%s", got)
+			}
+		})
+	}
 }

@@ -11,9 +11,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// nsGetNSType is NS_GET_NSTYPE of linux/nsfs.h.
-const nsGetNSType = 0xb703
-
 // pod is a pod's network namespace. Whoever has it from enter closes it.
 type pod struct {
 	ns *os.File
@@ -55,7 +52,7 @@ func openNamespace(path string) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the network namespace %q: %w: %w", path, ErrNamespace, err)
 	}
-	kind, err := unix.IoctlRetInt(fd, nsGetNSType)
+	kind, err := unix.IoctlRetInt(fd, unix.NS_GET_NSTYPE)
 	if err != nil || kind != unix.CLONE_NEWNET {
 		unix.Close(fd)
 		return nil, fmt.Errorf("%s: %w", path, ErrNamespace)
@@ -89,4 +86,15 @@ func inside(ns *os.File, do func() error) error {
 		done <- err
 	}()
 	return <-done
+}
+
+// isHere says whether the calling thread is in the network namespace. A socket in there takes no setns(2) then, which
+// asks for CAP_SYS_ADMIN: weftd as a service has CAP_NET_ADMIN only.
+func isHere(ns *os.File) bool {
+	here, err := os.Stat("/proc/thread-self/ns/net")
+	if err != nil {
+		return false
+	}
+	there, err := ns.Stat()
+	return err == nil && os.SameFile(here, there)
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -43,7 +44,7 @@ func (a *attachment) addPodRoutes() error {
 		for _, r := range a.port.podRoutes(p.Addr(), a.port.gateway(p), a.deviceInIt.Attrs().Index) {
 			err := a.pod.nl.RouteAdd(&r)
 			if errors.Is(err, unix.EEXIST) {
-				return fmt.Errorf("add the route %v in the pod: %w: another network has made it; weft has to be the one with the default route", prefixOf(r.Dst), err)
+				return fmt.Errorf("add the route %v in the pod: %w: another network made it meanwhile; attach again", prefixOf(r.Dst), err)
 			}
 			if err != nil {
 				return fmt.Errorf("add the route %v in the pod: %w", prefixOf(r.Dst), err)
@@ -53,6 +54,30 @@ func (a *attachment) addPodRoutes() error {
 	return nil
 }
 
+// DefaultRoutes are 0.0.0.0/0 and ::/0 where the pod in the network namespace at path has such a route: ErrNamespace where
+// that is none, or the node's own.
+func (w *Wiring) DefaultRoutes(path string) ([]netip.Prefix, error) {
+	fail := func(err error) ([]netip.Prefix, error) {
+		return nil, explain(fmt.Errorf("look for default routes in %s: %w", path, err))
+	}
+	pod, err := w.enter(path)
+	if err != nil {
+		return fail(err)
+	}
+	defer pod.close()
+	routes, err := dump(func() ([]netlink.Route, error) { return pod.nl.RouteList(nil, netlink.FAMILY_ALL) })
+	if err != nil {
+		return fail(err)
+	}
+	var defaults []netip.Prefix
+	for _, r := range routes {
+		if p := prefixOf(r.Dst); p.IsValid() && p.Bits() == 0 && r.Type == unix.RTN_UNICAST && !slices.Contains(defaults, p) {
+			defaults = append(defaults, p)
+		}
+	}
+	return defaults, nil
+}
+
 // podRoutes are the routes of a family in the pod. Where routed an IPv4 gateway needs one to itself, since the pod's
 // address has no neighbours.
 func (p Port) podRoutes(addr, gateway netip.Addr, link int) []netlink.Route {
@@ -60,11 +85,15 @@ func (p Port) podRoutes(addr, gateway netip.Addr, link int) []netlink.Route {
 	unspecified := netip.IPv6Unspecified()
 	if addr.Is4() {
 		unspecified = netip.IPv4Unspecified()
-		if p.Bridge == "" {
-			routes = append(routes, netlink.Route{LinkIndex: link, Dst: ipNet(single(gateway)), Scope: netlink.SCOPE_LINK})
-		}
 	}
-	return append(routes, netlink.Route{LinkIndex: link, Dst: ipNet(netip.PrefixFrom(unspecified, 0)), Gw: gateway.AsSlice()})
+	everywhere := netip.PrefixFrom(unspecified, 0)
+	if slices.Contains(p.Without, everywhere) {
+		return nil
+	}
+	if addr.Is4() && p.Bridge == "" {
+		routes = append(routes, netlink.Route{LinkIndex: link, Dst: ipNet(single(gateway)), Scope: netlink.SCOPE_LINK})
+	}
+	return append(routes, netlink.Route{LinkIndex: link, Dst: ipNet(everywhere), Gw: gateway.AsSlice()})
 }
 
 // addNeighbours saves each pod a neighbour that would count against the limit of the whole machine (gc_thresh3,

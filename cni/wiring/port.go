@@ -112,8 +112,8 @@ func (p Port) of(is func(netip.Addr) bool) (a netip.Addr, ok bool) {
 }
 
 // The beginnings of the hardware addresses that weft gives: locally administered (IEEE 802, bit 1 of the first
-// octet). The four octets behind are those of an IP address, so that who gets the address of a pod that has gone is found
-// by what others still know of it. That they are set explicitly keeps udev from changing them behind our back
+// octet). The four octets behind are those of an IPv4 address, or of a hash of an IPv6 one, whose last four may be the same
+// in two blocks; so who gets the address of a pod that has gone is found by what others still know of it. That they are set explicitly keeps udev from changing them behind our back
 // (MACAddressPolicy, systemd.link(5)).
 const (
 	macPod0, macPod1   = 0x0e, 0x77 // pods, and bridges, by their own address
@@ -122,7 +122,11 @@ const (
 
 func hardware(first, second byte, a netip.Addr) net.HardwareAddr {
 	octets := a.AsSlice()
-	return append(net.HardwareAddr{first, second}, octets[len(octets)-4:]...)
+	if a.Is6() {
+		sum := sha256.Sum256(octets)
+		octets = sum[:4]
+	}
+	return append(net.HardwareAddr{first, second}, octets...)
 }
 
 // ends are the hardware addresses for p. That of a bridge which exists may be another.

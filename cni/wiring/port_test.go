@@ -49,7 +49,11 @@ func TestHardwareAddresses(t *testing.T) {
 	check(ends.Pod, "0e:77:0a:f4:01:4d")
 	check(ends.Bridge, "0e:77:0a:f4:01:01")
 	p.Addresses = p.Addresses[1:]
-	check(p.ends().Pod, "0e:77:00:02:00:03")
+	other := Port{Addresses: []netip.Prefix{netip.MustParsePrefix("fd25::1:2:3/64")}} // the same in another block
+	check(p.ends().Pod, "0e:77:74:49:85:f5")
+	if other.ends().Pod.String() == p.ends().Pod.String() {
+		t.Errorf("%v and %v both have %v", p.Addresses, other.Addresses, p.ends().Pod)
+	}
 	if got := linkLocal(ends.Pod); got != netip.MustParseAddr("fe80::c77:aff:fef4:14d") {
 		t.Errorf("link-local %v", got)
 	}

@@ -15,28 +15,25 @@ import (
 // bridge that would let a pod take the place of another, and have its packets. So the ones that weft gives, and the
 // link-local addresses that come of them, are nobody else's there.
 //
-// A VLAN tag is taken off before the rules see the frame, which must be as good as any other. What traffic control
-// redirects at the device's ingress and back, as the bandwidth plugin does to limit what a pod sends, comes back behind the
-// guard (tc_skip_classify, net/core/dev.c). Where pods are routed weftd's own table looks at the source address of that; on a bridge
-// nobody does.
+// A VLAN tag is taken off before the rules see the frame, which must be as good as any other.
 type guard struct {
 	mac    net.HardwareAddr
 	ip     netip.Addr // invalid for none
 	ip6    netip.Addr
 	shared bool // the link, with other pods
+
+	discovery string // name of the chain for ICMPv6
 }
 
-func newGuard(p Port, ends Ends) guard {
-	g := guard{mac: ends.Pod, shared: p.Bridge != ""}
+func newGuard(p Port, ends Ends, discovery string) guard {
+	g := guard{mac: ends.Pod, shared: p.Bridge != "", discovery: discovery}
 	g.ip, _ = p.of(netip.Addr.Is4)
 	g.ip6, _ = p.of(netip.Addr.Is6)
 	return g
 }
 
-// rules are those of each chain.
-func (g guard) rules() map[string][]rule {
-	return map[string][]rule{chainIngress: g.ingress(), chainICMPv6: g.icmpv6()}
-}
+// rules are those of the chain that frames meet, and of the one that it leaves ICMPv6 to.
+func (g guard) rules() (ingress, icmpv6 []rule) { return g.ingress(), g.icmpv6() }
 
 // ingress has first what most packets meet.
 func (g guard) ingress() []rule {
@@ -77,7 +74,7 @@ func (g guard) ipv6() []rule {
 		rules = append(rules, rule{"the link-local address of another pod", slices.Concat(v6, g.othersLinkLocal(ip6Source()), drop())})
 	}
 	return append(rules,
-		rule{"ICMPv6", slices.Concat(v6, meta(expr.MetaKeyL4PROTO, unix.IPPROTO_ICMPV6), []expr.Any{&expr.Verdict{Kind: expr.VerdictGoto, Chain: chainICMPv6}})},
+		rule{"ICMPv6", slices.Concat(v6, meta(expr.MetaKeyL4PROTO, unix.IPPROTO_ICMPV6), []expr.Any{&expr.Verdict{Kind: expr.VerdictGoto, Chain: g.discovery}})},
 		rule{"IPv6 from a link-local address", slices.Concat(v6, []expr.Any{ip6Source()}, isLinkLocal(), accept())})
 }
 

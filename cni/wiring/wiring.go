@@ -22,10 +22,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrExists is that of Attach where the device or the pod's interface exists.
+// ErrExists is that of Attach where the device or the pod's interface exists. Then it has made neither.
 var ErrExists = errors.New("it exists")
 
-// ErrNamespace is that of Attach and Check where Port.Netns is no other network namespace.
+// ErrNamespace is that of Attach, Check and DefaultRoutes where the path is of no other network namespace.
 var ErrNamespace = errors.New("it is not the network namespace of a pod")
 
 // Port is the attachment of one interface of a pod, as wanted.
@@ -37,6 +37,10 @@ type Port struct {
 	Addresses []netip.Prefix // the pod's, one of each family at most, with the length of its block (10.244.1.7/24)
 	MTU       int            // octets
 	Bridge    string         // name; empty where routed
+
+	// Without are default routes, 0.0.0.0/0 or ::/0, which are left out, since the pod has them by another interface:
+	// [Wiring.DefaultRoutes].
+	Without []netip.Prefix
 }
 
 // Ends are the hardware addresses of what Attach made. Bridge is nil where routed.
@@ -70,14 +74,18 @@ func (w *Wiring) Close() {
 	w.home.Close()
 }
 
-// Inject has step called with the name of each step of Attach and Detach before it is taken; an error of step's is the
+// Inject has step called with the name of each step of Attach, Detach and RestoreGuards before it is taken; an error of step's is the
 // step's. It is for tests, and must not be called while another method runs.
 func (w *Wiring) Inject(step func(name string) error) { w.step = step }
 
 // dial opens a netlink socket in the network namespace ns. It bounds how long an answer may take: the kernel answers from
 // the system call itself, so only a lost answer (a full socket buffer) takes longer.
 func dial(ns *os.File) (*netlink.Handle, error) {
-	nl, err := netlink.NewHandleAt(netns.NsHandle(ns.Fd()), unix.NETLINK_ROUTE)
+	at := netns.NsHandle(ns.Fd())
+	if isHere(ns) {
+		at = netns.None()
+	}
+	nl, err := netlink.NewHandleAt(at, unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, fmt.Errorf("open a netlink socket in the network namespace %s: %w", ns.Name(), err)
 	}

@@ -3,6 +3,7 @@ package firewall
 import (
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
@@ -18,14 +19,17 @@ type family struct {
 	bits     int
 	src, dst uint32 // offsets of the addresses in the IP header
 	// multicast is RFC 5771 and RFC 4291 section 2.7.
-	multicast netip.Prefix
-	iptables  string // the command that iptables has for the family
+	multicast              netip.Prefix
+	linkLocal, unspecified netip.Prefix // RFC 3927, RFC 4291
+	iptables               string       // the command that iptables has for the family
 }
 
 // Immutable.
 var families = [...]family{
-	{"ip", unix.NFPROTO_IPV4, nftables.TypeIPAddr, 32, 12, 16, netip.MustParsePrefix("224.0.0.0/4"), "iptables"},
-	{"ip6", unix.NFPROTO_IPV6, nftables.TypeIP6Addr, 128, 8, 24, netip.MustParsePrefix("ff00::/8"), "ip6tables"},
+	{"ip", unix.NFPROTO_IPV4, nftables.TypeIPAddr, 32, 12, 16, netip.MustParsePrefix("224.0.0.0/4"),
+		netip.MustParsePrefix("169.254.0.0/16"), netip.MustParsePrefix("0.0.0.0/32"), "iptables"},
+	{"ip6", unix.NFPROTO_IPV6, nftables.TypeIP6Addr, 128, 8, 24, netip.MustParsePrefix("ff00::/8"),
+		netip.MustParsePrefix("fe80::/10"), netip.MustParsePrefix("::/128"), "ip6tables"},
 }
 
 // of returns those of prefixes that belong to the family.
@@ -94,8 +98,8 @@ func (f *family) inPrefix(offset uint32, op expr.CmpOp, p netip.Prefix) []expr.A
 	return append(load, &expr.Cmp{Op: op, Register: unix.NFT_REG_1, Data: p.Addr().AsSlice()})
 }
 
-// fromElsewhere matches a source that is no address of this host.
-func fromElsewhere() []expr.Any {
+// fromOthers matches a source that is no address of this host.
+func fromOthers() []expr.Any {
 	return []expr.Any{
 		&expr.Fib{Register: unix.NFT_REG_1, ResultADDRTYPE: true, FlagSADDR: true},
 		&expr.Cmp{Op: expr.CmpOpNeq, Register: unix.NFT_REG_1, Data: binaryutil.NativeEndian.PutUint32(unix.RTN_LOCAL)},
@@ -107,16 +111,25 @@ func inInterfaces(prefix string) []expr.Any {
 	return compareMeta(expr.MetaKeyIIFNAME, expr.CmpOpEq, []byte(prefix))
 }
 
-func exceptProtocol(number byte) []expr.Any {
-	return compareMeta(expr.MetaKeyL4PROTO, expr.CmpOpNeq, []byte{number})
-}
-
-// sourceElsewhere matches a source that is not reached by the interface which the packet came in by.
-func sourceElsewhere() []expr.Any {
-	return []expr.Any{
+// fromElsewhere matches a source that is not reached by the interface which the packet came in by. Link-local ones and
+// the unspecified one are left aside, which neighbour discovery needs.
+func (f *family) fromElsewhere() []expr.Any {
+	return slices.Concat(f.inPrefix(f.src, expr.CmpOpNeq, f.linkLocal), f.inPrefix(f.src, expr.CmpOpNeq, f.unspecified), []expr.Any{
 		&expr.Fib{Register: unix.NFT_REG_1, ResultOIF: true, FlagSADDR: true, FlagIIF: true},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: unix.NFT_REG_1, Data: make([]byte, 4)},
-	}
+	})
+}
+
+// What routers alone send (RFC 4861 sections 4.2 and 4.5).
+const (
+	routerAdvertisement = 134
+	redirect            = 137
+)
+
+func icmpv6(kind byte) []expr.Any {
+	return append(compareMeta(expr.MetaKeyL4PROTO, expr.CmpOpEq, []byte{unix.IPPROTO_ICMPV6}),
+		&expr.Payload{DestRegister: unix.NFT_REG_1, Base: expr.PayloadBaseTransportHeader, Len: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: unix.NFT_REG_1, Data: []byte{kind}})
 }
 
 // toDataPort matches UDP datagrams to a port of the set.

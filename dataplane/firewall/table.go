@@ -5,7 +5,6 @@ import (
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
-	"golang.org/x/sys/unix"
 )
 
 const (
@@ -81,8 +80,15 @@ func wantedTable(s State) *table {
 // holds the ports, is dropped.
 func prerouting(s State) chain {
 	c := chain{"prerouting", nftables.ChainTypeFilter, *nftables.ChainHookPrerouting, *nftables.ChainPriorityRaw, nil}
-	c.rules = append(c.rules, rule{"forged: by a pod, with an address that is not behind its interface",
-		slices.Concat(inInterfaces(podDevices), inInterface(expr.CmpOpNeq, s.Tun), exceptProtocol(unix.IPPROTO_ICMPV6), sourceElsewhere(), verdict(expr.VerdictDrop))})
+	byPod := slices.Concat(inInterfaces(podDevices), inInterface(expr.CmpOpNeq, s.Tun), inInterface(expr.CmpOpNeq, s.Underlay))
+	for i := range families {
+		f := &families[i]
+		c.rules = append(c.rules, rule{"forged: by a pod, with an address that is not behind its interface",
+			slices.Concat(byPod, f.is(), f.fromElsewhere(), verdict(expr.VerdictDrop))})
+	}
+	for _, kind := range []byte{routerAdvertisement, redirect} {
+		c.rules = append(c.rules, rule{"pods are no routers", slices.Concat(byPod, icmpv6(kind), verdict(expr.VerdictDrop))})
+	}
 	for i := range families {
 		f := &families[i]
 		c.rules = append(c.rules, rule{"pods do not reach data ports outside, where they would pass for their node",
@@ -131,7 +137,7 @@ func postrouting(s State) chain {
 	for i := range families {
 		f := &families[i]
 		c.rules = append(c.rules, rule{"forged, or in transit: neither from this node nor from its pods", slices.Concat(out, f.is(),
-			f.inSet(f.dst, setNetworks), f.notInSet(f.src, setOwn), fromElsewhere(), verdict(expr.VerdictDrop))})
+			f.inSet(f.dst, setNetworks), f.notInSet(f.src, setOwn), fromOthers(), verdict(expr.VerdictDrop))})
 	}
 	return c
 }

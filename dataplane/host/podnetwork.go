@@ -11,7 +11,8 @@ import (
 // node's parts of them, where pods' interfaces and routes belong. An error is a clash that would take packets from
 // weft or from the host: an underlay address inside a pod network, another interface's address inside one and
 // outside own (a warning where own is empty, since then it may yet become its part), or a route to exactly a pod network. A warning is an overlap in which the more specific route wins and
-// somebody may be surprised. Default routes and everything with weft's marks are left out.
+// somebody may be surprised. Default routes and everything with weft's marks are left out, and the addresses of the
+// bridges that weft makes: one that is outside own is of a former block whose pods are still there, as its route says.
 func (h *Host) CheckPodNetwork(networks, own []netip.Prefix, underlay []netip.Addr) (warnings []string, err error) {
 	for _, network := range networks {
 		for _, addr := range underlay {
@@ -38,7 +39,7 @@ func (inv inventory) checkPodNetwork(network netip.Prefix, own []netip.Prefix) (
 	for _, a := range inv.addrs {
 		addr, l := addrOf(a.IP), inv.link(a.LinkIndex)
 		isOwn := slices.ContainsFunc(own, func(p netip.Prefix) bool { return p.Contains(addr) })
-		if l == nil || isOurs(l) || !network.Contains(addr) || isOwn {
+		if l == nil || isOurs(l) || isPodBridge(l) || !network.Contains(addr) || isOwn {
 			continue
 		}
 		clashing[a.LinkIndex] = true

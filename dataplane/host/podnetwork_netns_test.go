@@ -55,6 +55,16 @@ func TestCheckPodNetwork(t *testing.T) {
 		must(t, h.nl.LinkDel(eth1))
 	}
 
+	// What is left of a former block on a bridge that weft made keeps nobody from starting.
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name, attrs.HardwareAddr = "cni1", net.HardwareAddr{0x0e, 0x77, 10, 244, 7, 1}
+	bridge := &netlink.Bridge{LinkAttrs: attrs}
+	must(t, h.nl.LinkAdd(bridge))
+	must(t, h.nl.AddrAdd(bridge, &netlink.Addr{IPNet: hostNet("10.244.7.1/24")}))
+	must(t, h.nl.LinkSetUp(bridge))
+	check("", "route 10.244.7.0/24 dev cni1")
+	must(t, h.nl.LinkDel(bridge))
+
 	for _, c := range []struct{ route, err, warning string }{
 		{"10.0.0.0/8", "", "route 10.0.0.0/8 via 192.0.2.1 dev eth0 proto static covers the pod network"},
 		{"10.244.9.0/24", "", "route 10.244.9.0/24 via 192.0.2.1 dev eth0 proto static is inside the pod network"},

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"bytes"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -20,7 +21,8 @@ const presentNeighbour = netlink.NUD_REACHABLE | netlink.NUD_STALE | netlink.NUD
 
 // Pods returns the addresses in blocks that have a host route to a device other than
 // except, the TUN, or are a neighbour on one: a bridge has one route for all its pods. They
-// are sorted.
+// are sorted. The bridges that weft makes are left out: their pods are on record, whereas
+// a neighbour outlives its pod.
 func (h *Host) Pods(blocks []netip.Prefix, except string) ([]Pod, error) {
 	if len(blocks) == 0 {
 		return nil, nil
@@ -29,9 +31,9 @@ func (h *Host) Pods(blocks []netip.Prefix, except string) ([]Pod, error) {
 	if err != nil {
 		return nil, fmt.Errorf("look for the pods in %v: %w", blocks, err)
 	}
-	names := make(map[int]string)
+	names, ours := make(map[int]string), make(map[int]bool)
 	for _, l := range all.links {
-		names[l.Attrs().Index] = l.Attrs().Name
+		names[l.Attrs().Index], ours[l.Attrs().Index] = l.Attrs().Name, isPodBridge(l)
 	}
 	var pods []Pod
 	add := func(a netip.Addr, link int) {
@@ -52,11 +54,17 @@ func (h *Host) Pods(blocks []netip.Prefix, except string) ([]Pod, error) {
 			return nil, fmt.Errorf("look for the pods in %v: list neighbours: %w", blocks, err)
 		}
 		for _, n := range neighbours {
-			if a, ok := netip.AddrFromSlice(n.IP); ok && n.State&presentNeighbour != 0 {
+			if a, ok := netip.AddrFromSlice(n.IP); ok && n.State&presentNeighbour != 0 && !ours[n.LinkIndex] {
 				add(a.Unmap(), n.LinkIndex)
 			}
 		}
 	}
 	slices.SortFunc(pods, func(a, b Pod) int { return a.Address.Compare(b.Address) })
 	return slices.CompactFunc(pods, func(a, b Pod) bool { return a.Address == b.Address }), nil
+}
+
+// isPodBridge says whether weft made l for pods, by the beginning of its hardware address
+// (macPod0 and macPod1, cni/wiring/port.go).
+func isPodBridge(l netlink.Link) bool {
+	return l.Type() == "bridge" && bytes.HasPrefix(l.Attrs().HardwareAddr, []byte{0x0e, 0x77})
 }

@@ -148,12 +148,12 @@ func definitions(hostname string) []definition {
 		},
 		{
 			name: "cniConfDir", example: "/etc/cni/net.d",
-			help: "folder where container runtimes look for their network: as soon as this node can carry pods' packets weftd writes 10-weft.conflist there, and keeps it; no runtime is told of weft unless set",
+			help: "folder where container runtimes look for their network: as soon as this node can carry pods' packets weftd writes 10-weft.conflist there, and keeps it until `weft uninstall`; no runtime is told of weft unless set",
 			bind: func(c *Config) pflag.Value { return bind(&c.CNIConfDir, "folder", parsePath, same) },
 		},
 		{
 			name: "cniBinDir", example: "/opt/cni/bin",
-			help: "folder where container runtimes look for CNI plugins: weftd puts weft-cni there, which lies beside weftd; unless set it is yours to put in place",
+			help: "folder where container runtimes look for CNI plugins: weftd puts weft-cni there, which lies beside weftd, and looks there for portmap, which maps host ports; unless set weft-cni is yours to put in place, and host ports are not mapped",
 			bind: func(c *Config) pflag.Value { return bind(&c.CNIBinDir, "folder", parsePath, same) },
 		},
 		{

@@ -42,9 +42,10 @@ const (
 // States of the daemon.
 const (
 	StateStarting = "starting"
-	StateReady    = "ready"   // forwards
-	StateFenced   = "fenced"  // withholds this node's pod CIDR: see Status.Reason
-	StateLeaving  = "leaving" // has announced its departure
+	StateReady    = "ready"    // forwards
+	StateImpaired = "impaired" // the kernel refuses what packets need, routes for instance: see Status.Reason
+	StateFenced   = "fenced"   // withholds this node's pod CIDR: see Status.Reason
+	StateLeaving  = "leaving"  // has announced its departure
 )
 
 // States of a peer.
@@ -77,6 +78,7 @@ type Status struct {
 	Allocation  Allocation     `json:"allocation"`
 	Settled     bool           `json:"settled"` // has part in the cluster's history: it began it, or met a node that has
 	Certificate Certificate    `json:"certificate"`
+	Attachments string         `json:"attachments"` // path of the directory with the records of this node's pods
 	Tun         Tun            `json:"tun"`
 	Underlay    Underlay       `json:"underlay"`
 	Mode        string         `json:"mode"`   // as configured: "auto", "direct", "udp" or "vxlan"

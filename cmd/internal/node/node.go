@@ -93,12 +93,17 @@ func (d *Daemon) explain(err error) error {
 
 // status is what pods need of control.Status.
 type status struct {
-	State      string         `json:"state"`
-	Reason     string         `json:"reason"`
-	PodCIDRs   []netip.Prefix `json:"podCIDRs"`
-	Allocation struct {
+	State       string         `json:"state"`
+	Reason      string         `json:"reason"`
+	PodNetworks []netip.Prefix `json:"podNetworks"`
+	PodCIDRs    []netip.Prefix `json:"podCIDRs"`
+	Allocation  struct {
+		Auto bool        `json:"auto"`
 		Lost []lostBlock `json:"lost"`
 	} `json:"allocation"`
+	Certificate struct {
+		CIDRs []netip.Prefix `json:"cidrs"`
+	} `json:"certificate"`
 	Tun struct {
 		MTU int `json:"mtu"`
 	} `json:"tun"`
@@ -125,7 +130,8 @@ func parse(answer []byte) (s status, err error) {
 }
 
 // forPods returns what new pods may have. A block that another node has, in whole or in part, is not for them; with the
-// blocks that it has besides the node stays ready.
+// blocks that it has besides the node stays ready. Where it lacks a block of one family there is none of either: a pod
+// keeps what it begins with.
 func (s *status) forPods() cni.Node {
 	n := cni.Node{Ready: s.State == "ready", Reason: s.Reason, MTU: s.Tun.MTU}
 	if !n.Ready && n.Reason == "" {
@@ -136,5 +142,22 @@ func (s *status) forPods() cni.Node {
 			n.Blocks = append(n.Blocks, block)
 		}
 	}
+	if s.lacks(n.Blocks, true) || s.lacks(n.Blocks, false) {
+		n.Blocks = nil
+	}
 	return n
+}
+
+// lacks says whether blocks have none of a family of which this node is to have one: it was given one, or takes one by
+// itself, as of all families that the pod network has and its certificate allows (membership.Allot).
+func (s *status) lacks(blocks []netip.Prefix, v4 bool) bool {
+	of := func(p netip.Prefix) bool { return p.Addr().Is4() == v4 }
+	allowed := func(n netip.Prefix) bool {
+		return of(n) && (len(s.Certificate.CIDRs) == 0 || slices.ContainsFunc(s.Certificate.CIDRs, n.Overlaps))
+	}
+	due := slices.ContainsFunc(s.PodCIDRs, of)
+	if s.Allocation.Auto {
+		due = slices.ContainsFunc(s.PodNetworks, allowed)
+	}
+	return due && !slices.ContainsFunc(blocks, of)
 }

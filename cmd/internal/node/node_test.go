@@ -52,6 +52,14 @@ func TestNode(t *testing.T) {
 	lost := func(p string) control.Allocation {
 		return control.Allocation{Lost: []control.LostBlock{{Prefix: netip.MustParsePrefix(p)}}}
 	}
+	four, six := netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("fd00:244::/48")
+	a6 := netip.MustParsePrefix("fd00:244:0:1::/64")
+	dual := func(auto bool, lost []control.LostBlock, blocks ...netip.Prefix) control.Status {
+		return control.Status{State: control.StateReady, PodNetworks: []netip.Prefix{four, six}, PodCIDRs: blocks,
+			Allocation: control.Allocation{Auto: auto, Lost: lost, Tentative: []netip.Prefix{a6}}, Tun: control.Tun{MTU: 1420}}
+	}
+	of4 := dual(true, nil, a) // by its certificate
+	of4.Certificate = control.Certificate{Required: true, CIDRs: []netip.Prefix{four}}
 	var weftd backend
 	daemon := serve(t, control.Handler(&weftd))
 	tun := control.Tun{MTU: 1420}
@@ -72,6 +80,15 @@ func TestNode(t *testing.T) {
 		{control.Status{State: control.StateFenced, Reason: "another node has it", Tun: tun},
 			cni.Node{Reason: "another node has it", MTU: 1420}},
 		{control.Status{State: control.StateLeaving}, cni.Node{Reason: "it is leaving"}},
+
+		// A pod gets an address of every family that it would have on a node which is whole, or it waits.
+		{dual(true, nil, a, a6), cni.Node{Ready: true, Blocks: []netip.Prefix{a, a6}, MTU: 1420}},
+		{dual(true, nil, a), cni.Node{Ready: true, MTU: 1420}},
+		{dual(true, nil, a6), cni.Node{Ready: true, MTU: 1420}},
+		{dual(true, lost("fd00:244:0:1::/64").Lost, a, a6), cni.Node{Ready: true, MTU: 1420}},
+		{dual(false, lost("fd00:244:0:1::/64").Lost, a, a6), cni.Node{Ready: true, MTU: 1420}},
+		{dual(false, nil, a), cni.Node{Ready: true, Blocks: []netip.Prefix{a}, MTU: 1420}},
+		{of4, cni.Node{Ready: true, Blocks: []netip.Prefix{a}, MTU: 1420}},
 	} {
 		weftd.status = test.status
 		got, err := daemon.Node(t.Context())
