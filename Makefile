@@ -38,7 +38,7 @@ demo-down: go root ## take down what `make demo KEEP=1` left running
 	@go build -buildvcs=false -o bin/weft-demo ./bench/demo
 	@bin/weft-demo -down
 
-test: lint race netns partition ## everything CI runs; the four can be run alone
+test: lint race netns ## everything CI runs; the three can be run alone
 
 lint: go ## formatting, vet and staticcheck
 	@unformatted=$$(gofmt -l bench cmd cni dataplane encap membership); \
@@ -55,7 +55,7 @@ race: go need-test ## the same under the race detector
 	go test ./membership/sim
 
 netns: root need-test build ## tests with real daemons in network namespaces
-	go test -tags netns -count 1 -timeout 7m -p 1 $$(grep -rl --include='*_test.go' '^//go:build netns' . | xargs -n1 dirname | sort -u)
+	go test -tags netns,partition -count 1 -timeout 9m -p 2 $$(grep -rl --include='*_test.go' '^//go:build netns' . | xargs -n1 dirname | sort -u)
 
 partition: root need-test build ## a partition longer than memberlist remembers its members, healed; 2 minutes
 	go test -tags partition -count 1 -timeout 5m -v -run Partition ./cmd/weftd

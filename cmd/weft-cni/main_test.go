@@ -73,7 +73,7 @@ func TestNoDaemon(t *testing.T) {
 	dir := t.TempDir()
 	config := `{"cniVersion":"1.1.0","name":"weft","type":"weft-cni","socket":"` + filepath.Join(dir, "weft.sock") + `","dataDir":"` + filepath.Join(dir, "attachments") + `"}`
 	for command, code := range map[string]int{"ADD": 11, "STATUS": 51} {
-		out, _, status := plugin(t, []string{"CNI_COMMAND=" + command, "CNI_CONTAINERID=a", "CNI_IFNAME=eth0", "CNI_NETNS=" + netns, "CNI_PATH=/opt/cni/bin"}, config)
+		out, _, status := plugin(t, []string{"CNI_COMMAND=" + command, "CNI_CONTAINERID=a", "CNI_IFNAME=eth0", "CNI_NETNS=/run/netns/none", "CNI_PATH=/opt/cni/bin"}, config)
 		var answer struct {
 			Code int
 			Msg  string

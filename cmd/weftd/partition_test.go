@@ -13,6 +13,7 @@ import (
 // memberlist forgets a dead node after 30 s and never dials it again. This
 // partition lasts well beyond that, and still ends without anyone's help.
 func TestPartitionIsHealed(t *testing.T) {
+	t.Parallel()
 	const (
 		forgotten = 30 * time.Second // memberlist's GossipToTheDeadTime
 		partition = 20*time.Second + 2*forgotten
