@@ -16,10 +16,16 @@ import (
 type Allot struct {
 	store   *Store
 	lengths map[bool]int // by "is IPv4": bits of a block's prefix
-	// announced is since when each tentative claim has been published by this process
-	// with others to hear of it.
-	announced map[netip.Prefix]time.Time
+	// announced are the tentative claims that this process has published with others to
+	// hear of them.
+	announced map[netip.Prefix]announcement
 	tries     uint64 // claims that were given up
+}
+
+// announcement is how long a tentative claim could be heard of.
+type announcement struct {
+	first, since time.Time // since: the last node was heard of that had not been before
+	members      int
 }
 
 // NewAllot returns the allotter of a store's node. A block has bits4 or bits6 of
@@ -28,7 +34,7 @@ func NewAllot(s *Store, bits4, bits6 int) *Allot {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.allotted = true
-	return &Allot{store: s, lengths: map[bool]int{true: bits4, false: bits6}, announced: make(map[netip.Prefix]time.Time)}
+	return &Allot{store: s, lengths: map[bool]int{true: bits4, false: bits6}, announced: make(map[netip.Prefix]announcement)}
 }
 
 // Surroundings are what Step needs to know beside the store.
@@ -48,6 +54,10 @@ type Surroundings struct {
 func holdDown(n int) time.Duration {
 	return 600*time.Millisecond + 200*time.Millisecond*time.Duration(bits.Len(uint(n)))
 }
+
+// growth is for how long a claim waits, at the most, while further nodes are heard of: where
+// hundreds start at once, a rival's record is on its way for longer than from a newcomer.
+const growth = 10 * time.Second
 
 // retry is after how long claims that could not be written to disk are tried again.
 const retry = time.Second
@@ -86,7 +96,7 @@ func (a *Allot) Step(now time.Time, s Surroundings) (next time.Time, err error) 
 // lost ones that are still used, and tentative ones.
 func (a *Allot) review(v *View, now time.Time, s Surroundings) (held, tentative []netip.Prefix, next time.Time) {
 	announced := a.announced
-	a.announced = make(map[netip.Prefix]time.Time)
+	a.announced = make(map[netip.Prefix]announcement)
 	for _, c := range v.Self.Claims {
 		lost := slices.Contains(v.Self.Lost, c.Prefix)
 		switch {
@@ -104,16 +114,19 @@ func (a *Allot) review(v *View, now time.Time, s Surroundings) (held, tentative 
 		case !s.Ready: // nobody hears of it: the hold-down begins when somebody does
 			tentative = append(tentative, c.Prefix)
 		default:
-			since, ok := announced[c.Prefix]
+			said, ok := announced[c.Prefix]
 			if !ok {
-				since = now
+				said = announcement{first: now, since: now, members: len(v.Members)}
 			}
-			due := since.Add(holdDown(len(v.Members)))
+			if len(v.Members) > said.members && now.Sub(said.first) < growth {
+				said.since, said.members = now, len(v.Members)
+			}
+			due := said.since.Add(holdDown(len(v.Members)))
 			if !now.Before(due) {
 				held = append(held, c.Prefix)
 				continue
 			}
-			a.announced[c.Prefix] = since
+			a.announced[c.Prefix] = said
 			tentative = append(tentative, c.Prefix)
 			next = earlier(next, due)
 		}

@@ -110,6 +110,25 @@ func TestAllotHoldsDownWithAnAudience(t *testing.T) {
 	a.settleClaims(t)
 }
 
+// While others are heard of for the first time there may be more whose claims are on
+// their way; but not for ever.
+func TestAllotHoldsDownWhileOthersAppear(t *testing.T) {
+	a := newAllotted(t, 1, "10.244.0.0/16")
+	a.step(t)
+	began := a.now
+	for n := byte(2); len(a.self().Prefixes) == 0; n++ {
+		a.now = a.now.Add(holdDown(0) - time.Millisecond)
+		merge(t, a.Store, seal(t, n, record(n, 9)), true)
+		a.step(t)
+		if a.now.Sub(began) > 2*growth {
+			t.Fatal("not held, since others go on appearing")
+		}
+	}
+	if got := a.now.Sub(began); got < growth {
+		t.Errorf("held after %s, while others appeared", got)
+	}
+}
+
 func TestAllotNotReady(t *testing.T) {
 	a := newAllotted(t, 1, "10.244.0.0/16")
 	a.ready = false
