@@ -94,15 +94,33 @@ func (s *Store) Merge(e Envelope) (changed bool, err error) {
 	if s.known(e) {
 		return false, nil
 	}
-	e = e.clone()
-	r, err := Open(e)
+	v, err := Verify(e.clone())
 	if err != nil {
 		return false, err
 	}
-	if err := s.terms.admits(&r); err != nil {
+	return s.Accept(v)
+}
+
+// Verified is a record whose signature and values were found good. It is immutable, and
+// any number of stores may share it.
+type Verified struct{ entry *entry }
+
+// Verify opens e, which it keeps. The error wraps a Reject.
+func Verify(e Envelope) (Verified, error) {
+	r, err := Open(e)
+	if err != nil {
+		return Verified{}, err
+	}
+	return Verified{&entry{env: e, rec: r}}, nil
+}
+
+// Accept is Merge for a record that was verified before: it costs no signature.
+func (s *Store) Accept(v Verified) (changed bool, err error) {
+	got := v.entry
+	r := &got.rec
+	if err := s.terms.admits(r); err != nil {
 		return false, fmt.Errorf("%w: node %s: %w", RejectAuthority, label(r.Name, r.author()), err)
 	}
-	got := &entry{env: e, rec: r}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if r.ID == s.identity.ID {

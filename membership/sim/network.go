@@ -129,7 +129,7 @@ func (n *node) receive(envs []membership.Envelope) {
 	var news []membership.Envelope
 	for _, e := range envs {
 		n.noteBurial(e)
-		changed, err := n.store.Merge(e)
+		changed, err := n.merge(e)
 		if err != nil {
 			n.w.fail("%s refuses a record of %s: %v", n, e.Subject().Short(), err)
 			return
@@ -146,6 +146,19 @@ func (n *node) receive(envs []membership.Envelope) {
 		}
 	}
 	n.changed(len(news) > 0)
+}
+
+// merge is Store.Merge, with a record verified once for all nodes: signatures are most of
+// the work of a large history.
+func (n *node) merge(e membership.Envelope) (changed bool, err error) {
+	v, ok := n.w.verified[e.Signature]
+	if !ok {
+		if v, err = membership.Verify(e); err != nil {
+			return false, err
+		}
+		n.w.verified[e.Signature] = v
+	}
+	return n.store.Accept(v)
 }
 
 // learned counts news, and has more fetched where there is much of it.

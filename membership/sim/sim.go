@@ -67,6 +67,7 @@ type world struct {
 	lapse     time.Duration // after which the missed are forgotten; 0 is never
 	large     bool          // checks are samples
 	ledger    ledger
+	verified  map[[64]byte]membership.Verified // by signature
 	verbose   bool
 	addresses int           // given out
 	used      int           // keys given out
@@ -94,7 +95,8 @@ func Run(h History, keys Keys) Result {
 }
 
 func newWorld(h History, keys Keys) *world {
-	w := &world{rng: rand.New(rand.NewPCG(h.Seed, h.Number)), verbose: h.Verbose, large: h.Nodes > 30, ledger: newLedger()}
+	w := &world{rng: rand.New(rand.NewPCG(h.Seed, h.Number)), verbose: h.Verbose, large: h.Nodes > 30, ledger: newLedger(),
+		verified: make(map[[64]byte]membership.Verified)}
 	w.keys = slices.Clone(keys)
 	w.rng.Shuffle(len(w.keys), func(i, j int) { w.keys[i], w.keys[j] = w.keys[j], w.keys[i] })
 	w.net = newNetwork(w)

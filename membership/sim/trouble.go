@@ -248,20 +248,24 @@ func (w *world) takeOver() {
 	w.after(w.while(), b.start)
 }
 
-// intrude adds a node with a fixed block, that has heard of nobody when it claims it.
+// intrude adds a node with a fixed block, that has heard of nobody when it claims it; at times
+// two that know nothing of each other, and so claim it since the same logical time.
 func (w *world) intrude() {
-	if len(w.keys) < 2 {
-		return
-	}
-	n := w.add(len(w.nodes[0].seeds))
-	n.fixed = netip.PrefixFrom(w.terms.Networks[0].Addr(), w.bits4)
+	p := netip.PrefixFrom(w.terms.Networks[0].Addr(), w.bits4)
 	if m := w.some(); len(m.routes) > 0 && m.routes[0].Addr().Is4() {
-		n.fixed = m.routes[0]
+		p = m.routes[0]
 	}
-	w.say("%s is alone, and to have %s", n, n.fixed)
-	w.net.parts[n] = -1
-	n.start()
-	w.after(w.between(5*time.Second, 20*time.Second), func() { w.net.parts[n] = 0 })
+	for range 1 + w.rng.IntN(2) {
+		if len(w.keys) < 2 {
+			return
+		}
+		n := w.add(len(w.nodes[0].seeds))
+		n.fixed = p
+		w.say("%s is alone, and to have %s", n, n.fixed)
+		w.net.parts[n] = -1 - n.number
+		n.start()
+		w.after(w.between(5*time.Second, 20*time.Second), func() { w.net.parts[n] = 0 })
+	}
 }
 
 // strand adds a node that hears nobody any more soon after it was heard.
@@ -273,7 +277,7 @@ func (w *world) strand() {
 	n.start()
 	n.after(w.between(0, 2*time.Second), func() {
 		w.say("%s hears nobody", n)
-		w.net.parts[n] = -1
+		w.net.parts[n] = -1 - n.number
 		for _, p := range n.somePeers(len(n.peers)) {
 			n.miss(p.id)
 		}

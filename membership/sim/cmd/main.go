@@ -92,6 +92,9 @@ func parse(args []string, usage io.Writer) (options, error) {
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
+	if o.histories == 0 {
+		return o, fmt.Errorf("-histories 0: want at least one")
+	}
 	low, high, ranged := strings.Cut(*nodes, "-")
 	if !ranged {
 		high = low
