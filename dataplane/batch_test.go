@@ -43,9 +43,6 @@ func turns(tb testing.TB) (all []turn) {
 			}
 			all = append(all, one)
 		}
-		w, r := newReplay(tb, replayed{in: true, codec: codec})
-		r.datagram = back(replayed{codec: codec}.config()).AppendControl(nil, []byte("hello"), 100)
-		all = append(all, turn{codec.String() + " ingress of control messages", w.ingress.turn, w.ingress.notes.taken.Load})
 	}
 	return all
 }

@@ -86,9 +86,7 @@ type link struct{ workers []traffic }
 type traffic struct {
 	txPackets, txBytes, rxPackets, rxBytes atomic.Uint64
 
-	notes allowance
-
-	_ [16]byte // no two workers write to one cache line
+	_ [32]byte // no two workers write to one cache line
 }
 
 func (l *link) read() (s PeerStats) {

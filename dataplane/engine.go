@@ -69,7 +69,6 @@ type Pair struct {
 type Engine struct {
 	workers []*worker
 	tables  atomic.Pointer[tables]
-	notes   chan Note
 
 	mu    sync.Mutex       // over what follows, and one Apply at a time
 	links map[string]*link // by peer ID, of all peers there ever were
@@ -79,7 +78,7 @@ type Engine struct {
 // the device takes (TSO, USO). Nothing is forwarded before the first Apply: what
 // arrives by then is dropped for want of a route or a known peer.
 func New(pairs []Pair, can offload.Set) *Engine {
-	e := &Engine{links: make(map[string]*link), notes: make(chan Note, notes)}
+	e := &Engine{links: make(map[string]*link)}
 	for i, p := range pairs {
 		e.workers = append(e.workers, newWorker(e, i, len(pairs), p, can))
 	}
@@ -156,8 +155,6 @@ func (e *Engine) release() error {
 type Stats struct {
 	Egress, Ingress Account
 	ICMPSent        uint64 // ICMP errors told to senders on this node
-	Notes           uint64 // datagrams that were for the node itself
-	NotesLost       uint64 // of these, for want of a reader, or of a known sender
 	Peers           map[string]PeerStats
 }
 
@@ -174,8 +171,6 @@ func (e *Engine) Stats() Stats {
 		s.Egress.add(w.egress.ledger.read())
 		s.Ingress.add(w.ingress.ledger.read())
 		s.ICMPSent += w.egress.icmpSent.Load()
-		s.Notes += w.ingress.notes.taken.Load()
-		s.NotesLost += w.ingress.notes.lost.Load()
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()

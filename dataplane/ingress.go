@@ -16,7 +16,7 @@ import (
  *    that the kernel put together.
  * 2. Find the peer by the outer source address.
  * 3. Of each datagram take the encapsulation off, by the codec of the port that it
- *    came to; what is no packet is noted for the node itself. Parse the inner IP header.
+ *    came to. Parse the inner IP header.
  * 4. Check that the inner source is that peer's to use (anti-spoof), that the
  *    inner destination is this node's (no transit, no loops), and the size.
  * 5. Merge the underlay's congestion mark into the inner header.
@@ -45,7 +45,6 @@ type ingress struct {
 	receivers []receiver
 	turns     int
 	index     int // of the worker, for its counters
-	notes     notebook
 
 	msgs   []encap.Received
 	header packet.Header
@@ -79,7 +78,6 @@ const lookAround = 8
 func (w *ingress) init(e *Engine, index int, p Pair, can offload.Set) {
 	*w = ingress{
 		tables: &e.tables, queue: p.Queue, wire: p.Wire, index: index,
-		notes:  notebook{to: e.notes, index: index},
 		msgs:   make([]encap.Received, receives),
 		merger: packet.NewMerger(mergeRound, can.Has(offload.TSO), can.Has(offload.USO)),
 	}
@@ -148,7 +146,8 @@ func (w *ingress) open(t *tables, m *encap.Received, codec encap.Codec) (datagra
 		datagrams++
 		size := min(segment, len(rest))
 		if !known {
-			w.turnAway(t, rest[:size], codec)
+			w.account.Received++
+			w.account.drop(UnknownPeer, 1)
 		} else if n := w.accept(t, from, m, rest[:size], codec); n > 0 {
 			packets++
 			bytes += n
@@ -165,17 +164,6 @@ func (w *ingress) open(t *tables, m *encap.Received, codec encap.Codec) (datagra
 	return datagrams
 }
 
-// turnAway drops a datagram of nobody known. A probe is no packet: it comes from every
-// node that knows this one already, while this one does not know it yet.
-func (w *ingress) turnAway(t *tables, datagram []byte, codec encap.Codec) {
-	if _, _, kind := t.local.Station.Decap(codec, datagram); kind == encap.Control {
-		w.notes.turnAway()
-		return
-	}
-	w.account.Received++
-	w.account.drop(UnknownPeer, 1)
-}
-
 // whole says whether m is one datagram, though the kernel told a size for several. So
 // comes a superpacket of UDP that a VXLAN device sent and no wire cut: the size is that
 // of its inner segments (include/linux/udp.h, udp_cmsg_recv). To cut it there would take
@@ -189,14 +177,10 @@ func (w *ingress) whole(t *tables, m *encap.Received, codec encap.Codec) bool {
 // that goes on.
 func (w *ingress) accept(t *tables, from *peer, m *encap.Received, datagram []byte, codec encap.Codec) (size int) {
 	p, sum, kind := t.local.Station.Decap(codec, datagram)
-	if kind == encap.Control || kind == encap.Neighbour {
-		w.notes.put(from, m, codec, kind, p, datagram)
-		return 0
-	}
 	w.account.Received++
 	h := &w.header
 	if kind != encap.Packet || !packet.ParseInto(p, h) || !plausible(sum, h) {
-		w.account.drop(refusal(kind), 1)
+		w.account.drop(Refusal(kind), 1)
 		return 0
 	}
 	partial := sum != encap.Checksum{}
@@ -226,8 +210,8 @@ func (w *ingress) accept(t *tables, from *peer, m *encap.Received, datagram []by
 	return len(p)
 }
 
-// refusal is why a datagram of such a kind goes no further.
-func refusal(kind encap.Kind) Reason {
+// Refusal is why a datagram of such a kind, which is not encap.Packet, is not carried.
+func Refusal(kind encap.Kind) Reason {
 	switch kind {
 	case encap.WrongVNI:
 		return WrongVNI

@@ -109,7 +109,7 @@ func TestSendOne(t *testing.T) {
 		if err := from.SendOne([]byte("one"), end); err != nil {
 			t.Fatal(err)
 		}
-		source, err := boundTo(from.out[sourceIndex(end.Addr(), 0)])
+		source, err := boundTo(from.out[sourceIndex(end.Addr(), controls)])
 		if err != nil {
 			t.Fatal(err)
 		}

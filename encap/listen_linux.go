@@ -37,6 +37,17 @@ type ListenConfig struct {
 
 // Listen opens the data ports. An error says what to do about it, in one line.
 func Listen(c ListenConfig) (*Port, error) {
+	p := newPort(c)
+	if err := p.open(c); err != nil {
+		p.closeAll()
+		return nil, err
+	}
+	p.gso.Store(p.on.Has(offload.GSO))
+	return p, nil
+}
+
+// newPort is a Port without sockets.
+func newPort(c ListenConfig) *Port {
 	p := &Port{addrs: slices.Clone(c.Addrs), shut: map[Codec]error{}, refused: map[offload.Feature]error{}}
 	for f := range features {
 		if c.Want.Has(f) {
@@ -49,12 +60,7 @@ func Listen(c ListenConfig) (*Port, error) {
 	for i := range p.out {
 		p.out[i] = noFamily
 	}
-	if err := p.open(c); err != nil {
-		p.closeAll()
-		return nil, err
-	}
-	p.gso.Store(p.on.Has(offload.GSO))
-	return p, nil
+	return p
 }
 
 func (p *Port) open(c ListenConfig) error {
@@ -63,10 +69,7 @@ func (p *Port) open(c ListenConfig) error {
 		if !wanted {
 			continue
 		}
-		err := p.openCodec(codec, number)
-		if err != nil && codec != c.Need && errors.Is(err, unix.EADDRINUSE) {
-			p.shut[codec] = err
-		} else if err != nil {
+		if err := p.openOrShut(c, codec, number); err != nil {
 			return err
 		}
 	}
@@ -77,13 +80,47 @@ func (p *Port) open(c ListenConfig) error {
 			}
 		}
 	}
-	// Only now, since each socket more changes which flow goes to which: what
-	// arrived before would be overtaken by what follows it.
+	for codec := range codecs {
+		if err := p.acceptCodec(codec); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// openOrShut opens the port of one codec, which may be taken where it is not the one needed.
+func (p *Port) openOrShut(c ListenConfig, codec Codec, number uint16) error {
+	err := p.openCodec(codec, number)
+	if err != nil && codec != c.Need && errors.Is(err, unix.EADDRINUSE) {
+		p.shut[codec] = err
+		return nil
+	}
+	return err
+}
+
+// acceptCodec lets the sockets of one codec receive. All of them must be open, since each
+// socket more changes which flow goes to which: what arrived before would be overtaken by
+// what follows it.
+func (p *Port) acceptCodec(c Codec) error {
 	for _, s := range p.sockets {
 		for _, r := range s.receivers {
-			if err := accept(r.FD); err != nil {
-				return fmt.Errorf("open the data port of %s: %w", r.Codec, err)
+			if r.Codec != c {
+				continue
 			}
+			if err := accept(r.FD); err != nil {
+				return fmt.Errorf("open the data port of %s: %w", c, err)
+			}
+		}
+	}
+	for _, s := range p.control {
+		if s.codec != c {
+			continue
+		}
+		if err := accept(s.fd); err != nil {
+			return fmt.Errorf("open the data port of %s: %w", c, err)
+		}
+		if err := s.open(); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -98,9 +135,7 @@ func (p *Port) openCodec(c Codec, number uint16) (err error) {
 		if err = p.tryCodec(c, number); err == nil {
 			return nil
 		}
-		for _, s := range p.sockets {
-			s.closeCodec(c)
-		}
+		p.closeCodec(c)
 		if number != 0 || !errors.Is(err, unix.EADDRINUSE) {
 			break
 		}
@@ -117,20 +152,42 @@ func (p *Port) tryCodec(c Codec, number uint16) error {
 			}
 			number = bound
 		}
+		if err := p.openControl(c, netip.AddrPortFrom(addr, number)); err != nil {
+			return listenError(c, netip.AddrPortFrom(addr, number), err)
+		}
 	}
 	p.numbers[c] = number
 	return nil
 }
 
-// openReceive opens a receive socket of one worker, and returns its port. The first
-// at an address is bound alone, so that a port which another program holds is an
-// error, and lets the others join afterwards.
+// openReceive opens a receive socket of one worker, and returns its port.
 func (p *Port) openReceive(s *Socket, c Codec, addr netip.AddrPort, first bool) (number uint16, err error) {
 	fd, err := newSocket(addr.Addr())
 	if err != nil {
 		return 0, err
 	}
 	s.receivers = append(s.receivers, Receiver{FD: fd, Codec: c})
+	return p.bindReceive(fd, c, addr, first)
+}
+
+// openControl opens the control socket of an address, and has the kernel steer by it. It
+// joins the workers' last, so that its index is their number.
+func (p *Port) openControl(c Codec, addr netip.AddrPort) error {
+	fd, err := newSocket(addr.Addr())
+	if err != nil {
+		return err
+	}
+	p.control = append(p.control, &ControlSocket{codec: c, fd: fd})
+	if _, err := p.bindReceive(fd, c, addr, false); err != nil {
+		return err
+	}
+	return steer(fd, c, addr.Addr(), len(p.sockets))
+}
+
+// bindReceive binds a receive socket. The first at an address is bound alone, so that a
+// port which another program holds is an error, and lets the others join afterwards. All
+// of them do GRO or none: which one it is for the kernel asks without a look at the datagram.
+func (p *Port) bindReceive(fd int, c Codec, addr netip.AddrPort, first bool) (number uint16, err error) {
 	p.enable(fd, offload.GRO)
 	if c == VXLAN && !addr.Addr().Is4() {
 		// RFC 7348 section 5: a checksum of zero must be accepted, which IPv6 has for

@@ -159,7 +159,8 @@ func message(to *Socket, b []byte) Message {
 }
 
 // messages are several datagrams of size bytes, the last of last bytes, in one
-// message, each in perSegment pieces. Their bytes are random.
+// message, each in perSegment pieces. Their bytes are random, but for the first, which says
+// that they are packets.
 func messages(r *rand.ChaCha8, to *Socket, segments, size, last, perSegment int) Message {
 	m := Message{PerSegment: perSegment, Segments: segments, SegmentSize: size, Addr: addrOf(to.port)}
 	for i := range segments {
@@ -169,6 +170,9 @@ func messages(r *rand.ChaCha8, to *Socket, segments, size, last, perSegment int)
 		}
 		b := make([]byte, n)
 		r.Read(b)
+		if n > 0 {
+			b[0] = 0x45
+		}
 		head := 0
 		if perSegment == 2 {
 			head = min(n, 40)

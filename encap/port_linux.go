@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"unsafe"
@@ -19,8 +20,9 @@ import (
 // Port is a node's end of the underlay: the data ports, one for each codec, where
 // each worker has a receive socket of its own for each family of addresses, and the
 // sockets that all of them send from. The kernel spreads what arrives over the
-// workers' receive sockets by addresses and ports (SO_REUSEPORT, socket(7)), so that
-// a flow stays with one worker.
+// workers' receive sockets by the source port, so that a flow stays with one worker,
+// and puts what is no packet in a socket beside them (steer_linux.go), where it does
+// not wait behind packets.
 //
 // The source port of a datagram depends on its flow alone and not on the worker:
 // a flow keeps its order, and the underlay's routers and network cards spread flows
@@ -37,6 +39,7 @@ type Port struct {
 	numbers [codecs]uint16 // 0 where the codec's port is not open
 	shut    map[Codec]error
 	sockets []*Socket
+	control []*ControlSocket
 	out     [sources]int // descriptors to send from, by Message.source
 
 	// Whether a message of several datagrams is one send. It goes off for good
@@ -51,6 +54,10 @@ type Port struct {
 
 // Sockets is one for each worker.
 func (p *Port) Sockets() []*Socket { return p.sockets }
+
+// ControlSockets is one for each open codec and family. They stay the same until the
+// port is closed.
+func (p *Port) ControlSockets() []*ControlSocket { return p.control }
 
 // Addrs is this node's underlay addresses, as ListenConfig had them.
 func (p *Port) Addrs() []netip.Addr { return p.addrs }
@@ -140,6 +147,26 @@ func (p *Port) Close() error {
 	return nil
 }
 
+// closeCodec closes the receive sockets of one codec.
+func (p *Port) closeCodec(c Codec) {
+	for _, s := range p.sockets {
+		s.receivers = slices.DeleteFunc(s.receivers, func(r Receiver) bool {
+			if r.Codec != c {
+				return false
+			}
+			unix.Close(r.FD)
+			return true
+		})
+	}
+	p.control = slices.DeleteFunc(p.control, func(s *ControlSocket) bool {
+		if s.codec != c {
+			return false
+		}
+		_ = s.close()
+		return true
+	})
+}
+
 // closeAll closes the descriptors there are, and leaves none that could mean
 // another file.
 func (p *Port) closeAll() error {
@@ -156,6 +183,10 @@ func (p *Port) closeAll() error {
 		}
 		s.full = -1
 	}
+	for _, c := range p.control {
+		errs = append(errs, c.close())
+	}
+	p.control = nil
 	for i := range p.out {
 		closeOne(&p.out[i])
 	}

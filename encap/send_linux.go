@@ -151,7 +151,7 @@ func (p *Port) SendOne(datagram []byte, to netip.AddrPort) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var err error
-	switch fd := p.out[sourceIndex(to.Addr(), 0)]; {
+	switch fd := p.out[sourceIndex(to.Addr(), controls)]; {
 	case p.closed:
 		err = net.ErrClosed
 	case fd == noFamily:

@@ -5,7 +5,6 @@ import (
 	"net"
 	"os"
 	"runtime"
-	"slices"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -19,10 +18,7 @@ type Socket struct {
 	receivers []Receiver
 	full      int // a send descriptor that was full, or -1
 
-	rx struct {
-		vector
-		iovs [Batch]unix.Iovec
-	}
+	rx reception
 	tx struct {
 		vector
 		iovs     [pieces]unix.Iovec
@@ -44,23 +40,8 @@ type Receiver struct {
 func newWorkerSocket(p *Port) *Socket {
 	s := &Socket{port: p, full: -1, sendmmsg: sendmmsg}
 	s.rx.init()
-	for i := range s.rx.msgs {
-		s.rx.msgs[i].hdr.Iov = &s.rx.iovs[i]
-		s.rx.msgs[i].hdr.Iovlen = 1
-	}
 	s.tx.init()
 	return s
-}
-
-// closeCodec closes the receive sockets of one codec.
-func (s *Socket) closeCodec(c Codec) {
-	s.receivers = slices.DeleteFunc(s.receivers, func(r Receiver) bool {
-		if r.Codec != c {
-			return false
-		}
-		unix.Close(r.FD)
-		return true
-	})
 }
 
 // Receivers is one for each open codec and family. They stay the same until the
@@ -75,7 +56,29 @@ func (s *Socket) Receivers() []Receiver { return s.receivers }
 // kernel's VXLAN device hands over superpackets as they are where no real device
 // lies between.
 func (s *Socket) Recv(i int, msgs []Received) (n int, err error) {
-	v, from := &s.rx, s.receivers[i]
+	n, errno := s.rx.recv(s.receivers[i].FD, msgs)
+	if errno != 0 && errno != unix.EAGAIN {
+		return 0, fmt.Errorf("receive on the data port of %s: %w", s.receivers[i].Codec, callError("recvmmsg", errno))
+	}
+	return n, nil
+}
+
+// reception is the memory of a batched receive.
+type reception struct {
+	vector
+	iovs [Batch]unix.Iovec
+}
+
+func (v *reception) init() {
+	v.vector.init()
+	for i := range v.msgs {
+		v.msgs[i].hdr.Iov = &v.iovs[i]
+		v.msgs[i].hdr.Iovlen = 1
+	}
+}
+
+// recv takes what has arrived at fd, as far as msgs and Batch reach: EAGAIN says that it is nothing.
+func (v *reception) recv(fd int, msgs []Received) (n int, errno unix.Errno) {
 	count := min(len(msgs), Batch)
 	for i := range count {
 		v.iovs[i].Base = unsafe.SliceData(msgs[i].Buf)
@@ -83,15 +86,11 @@ func (s *Socket) Recv(i int, msgs []Received) (n int, err error) {
 		v.msgs[i].hdr.Namelen = sizeofSockaddr
 		v.msgs[i].hdr.Controllen = controlLen
 	}
-	r, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(from.FD), uintptr(unsafe.Pointer(&v.msgs)),
+	r, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(&v.msgs)),
 		uintptr(count), unix.MSG_DONTWAIT, 0, 0)
 	runtime.KeepAlive(msgs)
-	switch errno {
-	case 0:
-	case unix.EAGAIN:
-		return 0, nil
-	default:
-		return 0, fmt.Errorf("receive on the data port of %s: %w", from.Codec, callError("recvmmsg", errno))
+	if errno != 0 {
+		return 0, errno
 	}
 	n = int(r)
 	for i := range n {
@@ -103,7 +102,7 @@ func (s *Socket) Recv(i int, msgs []Received) (n int, err error) {
 			m.SegmentSize = m.N
 		}
 	}
-	return n, nil
+	return n, 0
 }
 
 func callError(call string, errno unix.Errno) error {

@@ -12,10 +12,13 @@ const sourcePorts = 8
 // those that Linux gives out by itself (ip_local_port_range, to 60999).
 const firstSourcePort = 61440
 
-// What may be fragmented has a source port more, since it takes a socket of its own.
+// What may be fragmented has a source port more, since it takes a socket of its own, and
+// so have control messages: the kernel puts together what comes from one port, and
+// steers that by its first datagram.
 const (
 	fragments = sourcePorts
-	perFamily = sourcePorts + 1
+	controls  = sourcePorts + 1
+	perFamily = sourcePorts + 2
 	sources   = 2 * perFamily
 )
 
@@ -32,6 +35,11 @@ func (m *Message) source() int {
 		return sourceIndex(m.Addr.Addr(), fragments)
 	}
 	return sourceIndex(m.Addr.Addr(), int(m.Flow%sourcePorts))
+}
+
+// SourcePort is the port that the message leaves from, unless another program has it.
+func (m *Message) SourcePort() uint16 {
+	return firstSourcePort + uint16(m.source()%perFamily)
 }
 
 // sourceIndex is that of source port i for addr's family.

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"time"
 
 	"github.com/weft-net/weft/dataplane"
 	"github.com/weft-net/weft/dataplane/path"
+	"github.com/weft-net/weft/encap"
 )
 
 // receive takes what comes to the TUN's address without encapsulation.
@@ -34,27 +36,66 @@ func (p *prober) receive(c *net.UDPConn) {
 	}
 }
 
-// note takes what came to the data port for the node itself.
-func (p *prober) note(n *dataplane.Note) {
+// neighbourRate is how many questions for the VTEP a second are answered to one peer: a
+// kernel asks a few times a minute. The tracker limits probes by itself.
+const neighbourRate = 50
+
+// allowance is what is still taken from a peer in this second.
+type allowance struct{ second, taken int64 }
+
+func (a *allowance) take(second int64) (ok bool) {
+	if a.second != second {
+		a.second, a.taken = second, 0
+	}
+	a.taken++
+	return a.taken <= neighbourRate
+}
+
+// strays are what came to the control sockets and is none of theirs, by the reason why
+// nothing becomes of it.
+type strays map[dataplane.Reason]uint64
+
+// strayed is a copy of them. Any goroutine may call it.
+func (p *prober) strayed() strays {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	known := p.peers[n.Peer]
-	if known == nil || known.tunnels[n.Codec] == nil {
+	return maps.Clone(p.strays)
+}
+
+// control takes what came to the data port of codec, and is no packet.
+func (p *prober) control(codec encap.Codec, from netip.AddrPort, datagram []byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	peer, known := p.byWire[from.Addr()]
+	message, _, kind := p.station.Decap(codec, datagram)
+	switch {
+	case kind == encap.Control, kind == encap.Neighbour && known:
+	case !known:
+		p.strays[dataplane.UnknownPeer]++
+		return
+	default:
+		p.strays[dataplane.Refusal(kind)]++
 		return
 	}
-	// A datagram's source port carries a flow's hash, and nobody listens there.
-	tunnel, to := known.tunnels[n.Codec], known.at(n.Codec, known.endpointAt(n.From.Addr()))
-	if !to.IsValid() {
+	if !known { // who knows this node already, while it is not known here yet
 		return
 	}
-	if n.Neighbour {
-		if answer, ok := p.station.AppendNeighbour(p.buf[:0], n.Data(), p.own, tunnel); ok {
-			_ = p.port.SendOne(answer, to) // it will ask again
+	to := p.peers[peer]
+	tunnel := to.tunnels[codec]
+	// A datagram's source port says nothing, and nobody listens there.
+	at := to.at(codec, to.endpointAt(from.Addr()))
+	if tunnel == nil || !at.IsValid() {
+		return
+	}
+	if kind == encap.Neighbour {
+		answer, ok := p.station.AppendNeighbour(p.buf[:0], message, p.own, tunnel)
+		if ok && to.take(time.Now().Unix()) {
+			_ = p.port.SendOne(answer, at) // it will ask again
 		}
 		return
 	}
-	p.take(n.Peer, n.Data(), n.Size, func(answer []byte) error {
-		return p.port.SendOne(tunnel.AppendControl(p.buf[:0], answer, tunnel.Codec.ControlOverhead()+len(answer)), to)
+	p.take(peer, message, outerHeaders(from.Addr())+len(datagram), func(answer []byte) error {
+		return p.port.SendOne(tunnel.AppendControl(p.buf[:0], answer, tunnel.Codec.ControlOverhead()+len(answer)), at)
 	})
 }
 

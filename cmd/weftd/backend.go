@@ -214,6 +214,10 @@ func (d *daemon) Routes() control.RouteList {
 // Drops is the account of every packet.
 func (d *daemon) Drops() control.Drops {
 	stats := d.engine.Stats()
+	for reason, n := range d.prober.strayed() {
+		stats.Ingress.Received += n
+		stats.Ingress.Drops[reason] += n
+	}
 	drops := control.Drops{
 		Egress: direction(stats.Egress), Ingress: direction(stats.Ingress), ICMPSent: stats.ICMPSent,
 		Reasons: make(map[string]string),

@@ -48,7 +48,9 @@ type prober struct {
 	station encap.Station
 	own     []netip.Addr // of the TUN
 	peers   map[string]*probed
-	byTUN   map[netip.Addr]string       // peer IDs
+	byTUN   map[netip.Addr]string // peer IDs
+	byWire  map[netip.Addr]string // peer IDs, by the addresses of their endpoints
+	strays  strays
 	direct  map[netip.Addr]*net.UDPConn // one for each TUN address
 	tried   time.Time                   // when it was last tried to open what lacks of them
 	busy    map[string]activity
@@ -62,6 +64,7 @@ type probed struct {
 	remote
 	tunnels map[encap.Codec]*encap.Tunnel
 	way     path.Way // that is taken
+	allowance
 }
 
 type activity struct {
@@ -77,6 +80,7 @@ func newProber(log *slog.Logger, engine *dataplane.Engine, port *encap.Port, und
 		busy:    make(map[string]activity),
 		pings:   make(map[uint64]chan<- time.Duration),
 		direct:  make(map[netip.Addr]*net.UDPConn),
+		strays:  make(strays),
 		buf:     make([]byte, 0, largestProbe),
 	}
 }
@@ -85,7 +89,8 @@ func newProber(log *slog.Logger, engine *dataplane.Engine, port *encap.Port, und
 // by. Any goroutine may call it.
 func (p *prober) plan(station encap.Station, all []ways, tunnels func(*remote, encap.Codec) *encap.Tunnel) {
 	var candidates []path.Candidate
-	peers, byTUN := make(map[string]*probed, len(all)), make(map[netip.Addr]string, len(all))
+	peers := make(map[string]*probed, len(all))
+	byTUN, byWire := make(map[netip.Addr]string, len(all)), make(map[netip.Addr]string, len(all))
 	for i := range all {
 		c := &all[i]
 		for _, w := range c.tunnels {
@@ -104,15 +109,18 @@ func (p *prober) plan(station encap.Station, all []ways, tunnels func(*remote, e
 		for _, a := range tunAddresses(c.prefixes) {
 			byTUN[a] = c.id
 		}
+		for _, e := range c.endpoints {
+			byWire[e.Addr()] = c.id
+		}
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for id, known := range peers {
 		if before := p.peers[id]; before != nil {
-			known.way = before.way
+			known.way, known.allowance = before.way, before.allowance
 		}
 	}
-	p.station, p.peers, p.byTUN = station, peers, byTUN
+	p.station, p.peers, p.byTUN, p.byWire = station, peers, byTUN, byWire
 	p.tracker.Set(candidates, time.Now())
 	token(p.wake)
 }
@@ -158,15 +166,23 @@ func (p *prober) run(ctx context.Context) error {
 	var receivers sync.WaitGroup
 	defer receivers.Wait()
 	defer p.unbind()
+	serving, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	for _, c := range p.port.ControlSockets() {
+		receivers.Go(func() {
+			stop(c.Serve(serving, func(from netip.AddrPort, datagram []byte) { p.control(c.Codec(), from, datagram) }))
+		})
+	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
 		p.bind(&receivers, time.Now())
 		select {
-		case <-ctx.Done():
-			return nil
-		case n := <-p.engine.Notes():
-			p.note(&n)
+		case <-serving.Done():
+			if ctx.Err() != nil {
+				return nil
+			}
+			return context.Cause(serving)
 		case <-p.wake:
 		case <-timer.C:
 		}
