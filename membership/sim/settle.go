@@ -46,7 +46,9 @@ func (w *world) settle() {
 	before := w.result.Records
 	w.runUntil(w.now+stable, w.failed)
 	if w.lapse > 0 { // a dead node may have been forgotten, and its block be another's
-		w.agree()
+		if w.agree() {
+			w.bury()
+		}
 		return
 	}
 	if why := w.disagreement(); why != "" {
@@ -54,6 +56,32 @@ func (w *world) settle() {
 	}
 	if w.result.Records != before {
 		w.fail("%d records were published after all had agreed", w.result.Records-before)
+	}
+	w.bury()
+}
+
+// bury has an operator forget all that will not come back, and sees that everybody does.
+func (w *world) bury() {
+	i := slices.IndexFunc(w.nodes, func(n *node) bool { return n.running })
+	if w.large || w.failed() || i < 0 {
+		return
+	}
+	dead := make(map[membership.ID]bool)
+	for _, m := range w.nodes[i].store.View(w.nodes[i].clock()).Members {
+		if !m.Alive && !m.Left {
+			w.nodes[i].forget(m.ID)
+			dead[m.ID] = true
+		}
+	}
+	if len(dead) == 0 || !w.agree() {
+		return
+	}
+	for _, n := range w.nodes {
+		for _, m := range n.store.View(n.clock()).Members {
+			if n.running && dead[m.ID] && !m.Left {
+				w.fail("%s forgot %s, and %s did not", w.nodes[i], m.Name, n)
+			}
+		}
 	}
 }
 
