@@ -3,6 +3,9 @@
 # The oldest Go that builds weft. Debian 12 ships 1.19.
 GO_MIN      := 1.26
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.8.0
+# The newest whose modules are all on the public proxy.
+NFPM        := github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.44.2
 FUZZTIME    := 10s
 PREFIX      := /usr/local
 
@@ -14,14 +17,20 @@ export CGO_ENABLED := 0
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null)
 LDFLAGS := -s -w -X github.com/weft-net/weft/cmd/internal/version.stamp=$(VERSION)
 
+# Of packages: a tag's number, or what sorts before the first one. Everything in them is dated as the commit.
+PACKAGE_VERSION := $(patsubst v%,%,$(subst -,+,$(if $(filter v%,$(VERSION)),$(VERSION),0.0.$(shell git rev-list --count HEAD 2>/dev/null)+$(VERSION))))
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
+
 # What the demo and the tests need beside Go, as command=Debian package.
 NEEDS_DEMO := ip=iproute2 ping=iputils-ping iperf3=iperf3 nsenter=util-linux
 NEEDS_TEST := $(NEEDS_DEMO) sysctl=procps gcc=gcc,libc6-dev ab=apache2-utils ethtool=ethtool nft=nftables iptables=iptables \
-              busybox=busybox-static containerd=containerd runc=runc /usr/lib/cni/portmap=containernetworking-plugins
+              busybox=busybox-static containerd=containerd runc=runc /usr/lib/cni/portmap=containernetworking-plugins \
+              promtool=prometheus jsonschema=python3-jsonschema
+NEEDS_PACKAGE_TEST := debootstrap=debootstrap systemd-nspawn=systemd-container rpm=rpm qemu-aarch64-static=qemu-user-static
 NEEDS_BENCH := $(NEEDS_DEMO) sockperf=sockperf ab=apache2-utils
 
-.PHONY: help build demo demo-down test lint unit race netns partition cni-containerd2 fuzz sim sim-mutants bench bench-quick \
-        bench-build install uninstall clean go root need-demo need-test need-bench
+.PHONY: help build demo demo-down test lint unit race netns partition handover cni-containerd2 fuzz sim sim-mutants bench bench-quick \
+        bench-build package package-test install uninstall clean go root need-demo need-test need-bench need-package-test
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +55,10 @@ lint: go ## formatting, vet and staticcheck
 	go vet ./...
 	go vet -tags netns,partition,containerd2 ./...
 	go run $(STATICCHECK) -checks all,-ST1000,-ST1020,-ST1021,-ST1022 -tags netns,partition,containerd2 ./...
+	go -C cmd/weftd/packaging/release vet ./...
+	@said=$$(go run $(GOVULNCHECK) ./... 2>&1) || case "$$said" in \
+	    *"fetching vulnerabilities"*) said="known vulnerabilities were NOT looked for: $$said";; *) echo "$$said"; exit 1;; \
+	    esac; echo "$$said"
 
 unit: go ## tests that need neither root nor a C compiler
 	go test ./...
@@ -59,6 +72,9 @@ netns: root need-test build ## tests with real daemons in network namespaces
 
 partition: root need-test build ## a partition longer than memberlist remembers its members, healed; 2 minutes
 	go test -tags partition -count 1 -timeout 5m -v -run Partition ./cmd/weftd
+
+handover: root need-test build ## restarts, takeovers and kills under load: packets lost, longest gaps; 5 minutes
+	go test -tags netns,handover -count 1 -timeout 20m -v -run Handovers ./cmd/weftd
 
 cni-containerd2: root need-test build ## the CNI plugin under a containerd 2, whose build takes 4 minutes
 	go test -tags netns,containerd2 -count 1 -timeout 15m -run Containerd2 ./cni/e2e
@@ -92,9 +108,16 @@ bench-build: build
 	@GOBIN=$(CURDIR)/bin/cni go install $(CNI_PLUGINS:%=github.com/containernetworking/plugins/plugins/%@v1.9.1)
 	@go build -buildvcs=false -o bin/weft-bench ./bench
 
+package: go ## binaries, .deb, .rpm, OCI image, checksums and SBOM in bin/package, the same bytes each time
+	@VERSION='$(PACKAGE_VERSION)' LDFLAGS='$(LDFLAGS)' NFPM='$(NFPM)' SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) cmd/weftd/packaging/build.sh
+
+package-test: root need-package-test ## packages installed, upgraded under traffic and purged, in a Debian of its own; 10 minutes
+	@cmd/weftd/packaging/test/run.sh
+
 install: build ## binaries, systemd unit and an example configuration, below DESTDIR
 	install -D -t $(DESTDIR)$(PREFIX)/bin bin/weftd bin/weft bin/weft-cni
-	install -D -m 644 -t $(DESTDIR)/etc/systemd/system cmd/weftd/weftd.service
+	install -d $(DESTDIR)/etc/systemd/system
+	sed 's,/usr/local/bin/,$(PREFIX)/bin/,' cmd/weftd/weftd.service > $(DESTDIR)/etc/systemd/system/weftd.service
 	install -d $(DESTDIR)/etc/weft
 	[ -e $(DESTDIR)/etc/weft/weft.yaml ] || bin/weftd config default > $(DESTDIR)/etc/weft/weft.yaml
 
@@ -130,3 +153,6 @@ need-test:
 
 need-bench:
 	$(call install_missing,$(NEEDS_BENCH))
+
+need-package-test:
+	$(call install_missing,$(NEEDS_PACKAGE_TEST))

@@ -57,6 +57,7 @@ type egress struct {
 	arena   []byte
 	pkts    []packet.Packet
 	next, n int
+	last    bool // nothing more is to be taken from the kernel
 
 	// What goes out: msgs[sent:] are still to be sent.
 	header     packet.Header
@@ -76,6 +77,9 @@ type egress struct {
 	icmpSent atomic.Uint64
 	account  Account // of this batch
 	ledger   ledger
+	lens     lens
+	supers   int // superpackets of this batch
+	batches  batches
 }
 
 // fate is what the account needs to know of a message.
@@ -84,15 +88,16 @@ type fate struct {
 	bytes int // of the inner packets
 }
 
-func (w *egress) init(tables *atomic.Pointer[tables], index, workers int, p Pair) {
+func (w *egress) init(e *Engine, index, workers int, p Pair) {
 	*w = egress{
-		tables: tables, queue: p.Queue, wire: p.Wire, index: index,
+		tables: &e.tables, queue: p.Queue, wire: p.Wire, index: index,
 		pkts:    make([]packet.Packet, readPackets),
 		pieces:  make([][]byte, 0, maxPieces),
 		msgs:    make([]encap.Message, 0, readPackets+2*packet.MaxSegments),
 		fates:   make([]fate, 0, readPackets+2*packet.MaxSegments),
 		first:   make([]byte, packet.MaxICMPError+maxHeaders),
 		answers: newAnswers(workers),
+		lens:    lens{from: &e.taps, index: index},
 	}
 }
 
@@ -103,6 +108,7 @@ func (w *egress) carve(a *arena.Arena) {
 
 // turn takes one batch all the way. busy says whether there was one.
 func (w *egress) turn() (busy bool, err error) {
+	w.lens.open()
 	if w.next == w.n && w.sent == len(w.msgs) {
 		if busy, err = w.read(); err != nil || !busy {
 			return busy, err
@@ -117,15 +123,19 @@ func (w *egress) turn() (busy bool, err error) {
 	}
 	w.answer()
 	if w.sent == len(w.msgs) {
-		w.ledger.enter(&w.account)
-		w.account = Account{}
+		w.enter()
 	}
 	return w.sent > before || w.sent == len(w.msgs), nil
 }
 
 func (w *egress) read() (some bool, err error) {
 	w.next = 0
-	w.n, err = w.queue.Read(w.arena, w.pkts)
+	room := w.pkts
+	if w.last {
+		room = room[:min(len(room), w.queue.Pending())]
+	}
+	w.n, err = w.queue.Read(w.arena, room)
+	w.batches.queue.enter(w.n)
 	if errors.Is(err, device.ErrMalformed) {
 		w.account.Received++
 		w.account.drop(Malformed, 1)
@@ -158,33 +168,37 @@ func (w *egress) forward(t *tables, p *packet.Packet) {
 	if !packet.ParseInto(data, h) || !p.Check(h) {
 		w.account.Received++
 		w.account.drop(Malformed, 1)
+		if w.lens.taps != nil {
+			w.seeMalformed(p)
+		}
 		return
 	}
 	count, largest := 1, len(data)
 	if p.GSO != packet.NoGSO {
+		w.supers++
 		w.segmenter.Reset(p, h)
 		count, largest = w.segmenter.Len(), w.segmenter.PacketLen()
 	}
 
 	switch {
 	case count > packet.MaxSegments, p.GSO != packet.NoGSO && w.segmenter.HeaderLen() > maxHeaders-encap.Headroom:
-		w.refuse(Malformed, count)
+		w.refuse(nil, p, Malformed, count)
 		return
 	case len(t.local.PodCIDRs) == 0:
-		w.refuse(Fenced, count)
+		w.refuse(nil, p, Fenced, count)
 		w.answers.add(t.address(h.Src), w.quote(p), h.Src, packet.NoRoute, 0)
 		return
 	case !t.isLocal(h.Src):
-		w.refuse(Spoofed, count)
+		w.refuse(nil, p, Spoofed, count)
 		return
 	}
 	owner, ok := t.routes.Lookup(h.Dst)
 	switch {
 	case ok && owner == t.self:
-		w.refuse(NotOurs, count)
+		w.refuse(nil, p, NotOurs, count)
 		return
 	case !ok || !owner.To.IsValid():
-		w.refuse(NoRoute, count)
+		w.refuse(nil, p, NoRoute, count)
 		w.answers.add(t.address(h.Src), w.quote(p), h.Src, packet.NoRoute, 0)
 		return
 	}
@@ -198,10 +212,13 @@ func (w *egress) forward(t *tables, p *packet.Packet) {
 	w.encapsulate(owner, p, false)
 }
 
-// refuse enters count wire packets that go no further.
-func (w *egress) refuse(r Reason, count int) {
+// refuse enters that p, which is count wire packets and where that is known for owner, goes no further.
+func (w *egress) refuse(owner *peer, p *packet.Packet, r Reason, count int) {
 	w.account.Received += uint64(count)
 	w.account.drop(r, count)
+	if w.lens.taps != nil {
+		w.seeRefused(owner, p, r, count)
+	}
 }
 
 // quote is the wire packet that an ICMP error about p quotes: of a superpacket, its
@@ -223,9 +240,12 @@ func (w *egress) send() error {
 		return nil
 	}
 	sent, err := w.wire.Send(batch)
+	datagrams := 0
 	for i := range batch[:sent] {
+		datagrams += batch[i].Segments
 		w.settle(&batch[i], w.fates[w.sent+i])
 	}
+	w.batches.wire.enter(datagrams)
 	w.sent += sent
 	return err
 }
@@ -234,6 +254,9 @@ func (w *egress) settle(m *encap.Message, f fate) {
 	if m.Lost > 0 {
 		f.bytes = f.bytes * (m.Segments - m.Lost) / m.Segments
 		w.account.drop(reasonOf(m.Err), m.Lost)
+		if w.lens.taps != nil {
+			w.seeLost(f.peer, m)
+		}
 	}
 	arrived := m.Segments - m.Lost
 	w.account.Forwarded += uint64(arrived)
@@ -273,6 +296,15 @@ func (w *egress) abandon() {
 		w.account.drop(SocketFull, m.Segments)
 	}
 	w.sent, w.msgs = 0, w.msgs[:0]
+	w.enter()
+}
+
+// enter puts the batch in the books.
+func (w *egress) enter() {
 	w.ledger.enter(&w.account)
 	w.account = Account{}
+	if w.supers > 0 {
+		w.batches.super.Add(uint64(w.supers))
+		w.supers = 0
+	}
 }

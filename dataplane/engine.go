@@ -33,6 +33,10 @@ type Queue interface {
 	// ends the engine, without fault where it wraps net.ErrClosed.
 	Read(arena []byte, pkts []packet.Packet) (n int, err error)
 
+	// Pending is how many packets were taken from the kernel that no Read has
+	// handed over yet.
+	Pending() int
+
 	// Write delivers groups, borrowed until it returns, and says how many of
 	// their wire packets the kernel refused, and why the first.
 	Write(groups []packet.Group) (refused int, err error)
@@ -69,6 +73,10 @@ type Pair struct {
 type Engine struct {
 	workers []*worker
 	tables  atomic.Pointer[tables]
+	taps    atomic.Pointer[[]*Tap] // nil while there are none; immutable, replaced whole
+
+	pulse   pulse
+	started chan struct{} // closed when the workers run
 
 	mu    sync.Mutex       // over what follows, and one Apply at a time
 	links map[string]*link // by peer ID, of all peers there ever were
@@ -78,7 +86,7 @@ type Engine struct {
 // the device takes (TSO, USO). Nothing is forwarded before the first Apply: what
 // arrives by then is dropped for want of a route or a known peer.
 func New(pairs []Pair, can offload.Set) *Engine {
-	e := &Engine{links: make(map[string]*link)}
+	e := &Engine{links: make(map[string]*link), started: make(chan struct{})}
 	for i, p := range pairs {
 		e.workers = append(e.workers, newWorker(e, i, len(pairs), p, can))
 	}
@@ -102,6 +110,9 @@ func (e *Engine) Apply(c Config) error {
 	return nil
 }
 
+// Started is closed when Run has all it needs and the workers run.
+func (e *Engine) Started() <-chan struct{} { return e.started }
+
 // Run forwards packets until ctx is done, and returns nil; or until a queue or a
 // wire fails, and returns why. It may be called once.
 func (e *Engine) Run(ctx context.Context) error {
@@ -119,6 +130,8 @@ func (e *Engine) Run(ctx context.Context) error {
 	for _, w := range e.workers {
 		go func() { ended <- w.run() }()
 	}
+	e.pulse.begin(e.workers)
+	close(e.started)
 	told := make(chan struct{})
 	undo := context.AfterFunc(ctx, func() {
 		stop()
@@ -144,6 +157,7 @@ func (e *Engine) Run(ctx context.Context) error {
 
 // release gives back what the workers took in open.
 func (e *Engine) release() error {
+	e.pulse.end()
 	var errs []error
 	for _, w := range e.workers {
 		errs = append(errs, w.close())
@@ -154,6 +168,7 @@ func (e *Engine) release() error {
 // Stats is what the engine has done so far.
 type Stats struct {
 	Egress, Ingress Account
+	Batches         Batches
 	ICMPSent        uint64 // ICMP errors told to senders on this node
 	Peers           map[string]PeerStats
 }
@@ -170,6 +185,7 @@ func (e *Engine) Stats() Stats {
 	for _, w := range e.workers {
 		s.Egress.add(w.egress.ledger.read())
 		s.Ingress.add(w.ingress.ledger.read())
+		s.Batches.add(w.batches())
 		s.ICMPSent += w.egress.icmpSent.Load()
 	}
 	e.mu.Lock()

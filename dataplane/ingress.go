@@ -61,6 +61,8 @@ type ingress struct {
 
 	account Account // of this batch
 	ledger  ledger
+	batches batches
+	lens    lens
 }
 
 // receiver is one of the wire's.
@@ -80,6 +82,7 @@ func (w *ingress) init(e *Engine, index int, p Pair, can offload.Set) {
 		tables: &e.tables, queue: p.Queue, wire: p.Wire, index: index,
 		msgs:   make([]encap.Received, receives),
 		merger: packet.NewMerger(mergeRound, can.Has(offload.TSO), can.Has(offload.USO)),
+		lens:   lens{from: &e.taps, index: index},
 	}
 	for _, r := range p.Wire.Receivers() {
 		w.receivers = append(w.receivers, receiver{codec: r.Codec})
@@ -95,6 +98,7 @@ func (w *ingress) carve(a *arena.Arena) {
 // turn takes one batch all the way, or several small ones, from each receiver that
 // has something: as many packets as a turn of egress. busy says whether there was one.
 func (w *ingress) turn() (busy bool, err error) {
+	w.lens.open()
 	w.account = Account{}
 	t := w.tables.Load()
 	w.turns++
@@ -118,9 +122,11 @@ func (w *ingress) drain(t *tables, i int) (some bool, err error) {
 	r := &w.receivers[i]
 	for taken := 0; taken < readPackets; {
 		n, err := w.wire.Recv(i, w.msgs)
+		before := taken
 		for j := range w.msgs[:n] {
 			taken += w.open(t, &w.msgs[j], r.codec)
 		}
+		w.batches.wire.enter(taken - before)
 		some = some || n > 0
 		w.deliver() // before their buffers are received into again
 		if n < len(w.msgs) || err != nil {
@@ -136,6 +142,9 @@ func (w *ingress) drain(t *tables, i int) (some bool, err error) {
 
 // open takes a message apart, and returns how many datagrams it had.
 func (w *ingress) open(t *tables, m *encap.Received, codec encap.Codec) (datagrams int) {
+	if w.lens.taps != nil {
+		w.arrive(t, m, codec)
+	}
 	from, known := t.endpoints[m.Addr.Addr()]
 	packets, bytes := 0, 0
 	segment := m.SegmentSize
@@ -148,6 +157,9 @@ func (w *ingress) open(t *tables, m *encap.Received, codec encap.Codec) (datagra
 		if !known {
 			w.account.Received++
 			w.account.drop(UnknownPeer, 1)
+			if w.lens.taps != nil {
+				w.seeStray(nil, rest[:size], UnknownPeer)
+			}
 		} else if n := w.accept(t, from, m, rest[:size], codec); n > 0 {
 			packets++
 			bytes += n
@@ -181,23 +193,25 @@ func (w *ingress) accept(t *tables, from *peer, m *encap.Received, datagram []by
 	h := &w.header
 	if kind != encap.Packet || !packet.ParseInto(p, h) || !plausible(sum, h) {
 		w.account.drop(Refusal(kind), 1)
+		if w.lens.taps != nil {
+			w.seeStray(from, datagram, Refusal(kind))
+		}
 		return 0
 	}
 	partial := sum != encap.Checksum{}
+	if w.lens.taps != nil {
+		w.seeDatagram(from, datagram, p)
+	}
 	if reason, ok := w.admit(t, from, h); !ok {
-		w.account.drop(reason, 1)
-		return 0
+		return w.refuse(from, p, partial, reason)
 	}
 	switch {
 	case from.Foreign && !partial && packet.Unfinished(p, h):
-		w.account.drop(Unsegmented, 1)
-		return 0
+		return w.refuse(from, p, partial, Unsegmented)
 	case len(p) > t.local.MTU:
-		w.account.drop(TooBig, 1)
-		return 0
+		return w.refuse(from, p, partial, TooBig)
 	case !packet.MergeECN(p, m.DSField):
-		w.account.drop(Congestion, 1)
-		return 0
+		return w.refuse(from, p, partial, Congestion)
 	}
 	if t.local.ClampMSS {
 		packet.ClampMSS(p, h, from.MTU, partial)
@@ -208,6 +222,15 @@ func (w *ingress) accept(t *tables, from *peer, m *encap.Received, datagram []by
 	w.merger.Add(p, h, partial)
 	w.merged++
 	return len(p)
+}
+
+// refuse enters that an inner packet goes no further, and returns what accept does of it.
+func (w *ingress) refuse(from *peer, p []byte, partial bool, r Reason) (size int) {
+	w.account.drop(r, 1)
+	if w.lens.taps != nil {
+		w.seeRefused(from, p, partial, r)
+	}
+	return 0
 }
 
 // Refusal is why a datagram of such a kind, which is not encap.Packet, is not carried.
@@ -248,9 +271,32 @@ func (w *ingress) deliver() {
 	if w.merged == 0 {
 		return
 	}
-	refused, _ := w.queue.Write(w.merger.Groups()) // the account says it; the next Read reports a device that is gone
+	groups := w.merger.Groups()
+	w.batches.queue.enter(len(groups))
+	w.batches.super.Add(supers(groups))
+	refused := w.write(groups)
 	w.account.drop(DeviceRefused, refused)
 	w.account.Forwarded += uint64(w.merged - refused)
 	w.merged = 0
 	w.merger.Reset()
+}
+
+// write hands groups to the kernel, and says how many of their packets that refused. The account
+// says it; the next Read reports a device that is gone.
+func (w *ingress) write(groups []packet.Group) (refused int) {
+	if w.lens.taps != nil {
+		return w.writeSeen(groups)
+	}
+	refused, _ = w.queue.Write(groups)
+	return refused
+}
+
+// supers is how many of groups are superpackets.
+func supers(groups []packet.Group) (n uint64) {
+	for i := range groups {
+		if groups[i].GSO != packet.NoGSO {
+			n++
+		}
+	}
+	return n
 }

@@ -24,6 +24,9 @@ func (w *egress) encapsulate(owner *peer, p *packet.Packet, outer bool) {
 // inner one arrives as it was sent.
 func (w *egress) enqueue(owner *peer, p *packet.Packet, outer bool) {
 	w.account.Received++
+	if w.lens.taps != nil {
+		w.see(owner, p, 1)
+	}
 	h, size := &w.header, len(p.Data())
 	flow := h.FlowHash(p.Data())
 	sum := checksum(owner, p, h)
@@ -47,6 +50,9 @@ func (w *egress) cut(owner *peer, p *packet.Packet, outer bool) {
 	shim := owner.Tunnel.Len(sum)
 	size := shim + s.PacketLen()
 	w.account.Received += uint64(s.Len())
+	if w.lens.taps != nil {
+		w.see(owner, p, s.Len())
+	}
 
 	for i := 0; i < s.Len(); {
 		m, room := w.message(owner, flow, 2, size, outer)
@@ -105,7 +111,11 @@ func (w *egress) grow(m *encap.Message, n, last, inner int) {
 	m.Pieces = w.pieces[w.from:]
 	m.Segments += n
 	w.short = last < m.SegmentSize
-	w.fates[len(w.fates)-1].bytes += inner
+	f := &w.fates[len(w.fates)-1]
+	f.bytes += inner
+	if w.lens.taps != nil {
+		w.seeDatagrams(f.peer, m, n)
+	}
 }
 
 // checksum is what remote checksum offload tells owner of p's checksum: nothing

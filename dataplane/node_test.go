@@ -36,6 +36,13 @@ type node struct {
 func newNode(t testing.TB, network *dataplanetest.Network, i byte, peers ...byte) *node {
 	t.Helper()
 	n := features{can: offload.All, rco: true}.makeNode(t, network, i, peers...)
+	start(t, n)
+	return n
+}
+
+// start runs n for as long as the test lives.
+func start(t testing.TB, n *node) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- n.Run(ctx) }()
@@ -45,7 +52,6 @@ func newNode(t testing.TB, network *dataplanetest.Network, i byte, peers ...byte
 			t.Errorf("Run: %v", err)
 		}
 	})
-	return n
 }
 
 // features are what nodes may differ in.

@@ -32,8 +32,9 @@ type replay struct {
 	groups, merged int   // groups, and wire packets in them
 }
 
-func (r *replay) FD() int   { return -1 }
-func (r *replay) Full() int { return r.full }
+func (r *replay) FD() int      { return -1 }
+func (r *replay) Pending() int { return 0 }
+func (r *replay) Full() int    { return r.full }
 
 func (r *replay) Receivers() []encap.Receiver { return r.receivers }
 

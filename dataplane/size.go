@@ -29,8 +29,11 @@ func (w *egress) fit(t *tables, owner *peer, p *packet.Packet, count, largest in
 	case v6 && largest <= minMTU6:
 		w.encapsulate(owner, p, true)
 	case !v6 && w.fragment(owner, p, count):
+		if w.lens.taps != nil {
+			w.see(owner, p, count)
+		}
 	default:
-		w.refuse(TooBig, count)
+		w.refuse(owner, p, TooBig, count)
 		w.answers.add(t.address(h.Src), w.quote(p), h.Src, packet.TooBig, owner.MTU)
 	}
 }

@@ -34,6 +34,7 @@ type worker struct {
 	poller *poll.Poller
 	arena  *arena.Arena
 	ending atomic.Bool
+	turns  atomic.Uint64 // taken, for whoever asks whether the worker goes on
 
 	carried uint64 // packets, both ways, when the worker last waited
 	bulk    int    // how many more waits are taken for those of bulk traffic
@@ -41,7 +42,7 @@ type worker struct {
 
 func newWorker(e *Engine, index, of int, p Pair, can offload.Set) *worker {
 	w := &worker{queue: p.Queue, wire: p.Wire}
-	w.egress.init(&e.tables, index, of, p)
+	w.egress.init(e, index, of, p)
 	w.ingress.init(e, index, p, can)
 	return w
 }
@@ -86,6 +87,7 @@ func (w *worker) run() error {
 	poll.Batch()
 	defer w.egress.abandon()
 	for turns := 1; !w.ending.Load(); turns++ {
+		w.turns.Store(uint64(turns))
 		sent, err := w.egress.turn()
 		if err != nil {
 			return err
@@ -104,12 +106,23 @@ func (w *worker) run() error {
 			return err
 		}
 	}
-	return nil
+	return w.finish()
+}
+
+// batches is how the worker's packets were grouped.
+func (w *worker) batches() Batches {
+	out, in := &w.egress.batches, &w.ingress.batches
+	return Batches{
+		Reads: out.queue.read(), Writes: in.queue.read(), Sends: out.wire.read(), Receives: in.wire.read(),
+		SuperRead: out.super.Load(), SuperWritten: in.super.Load(),
+	}
 }
 
 // sleep waits for work. While the underlay has no room for what was read, the
 // TUN is left alone: its queue fills, and what it cannot hold is the kernel's to drop.
 func (w *worker) sleep() error {
+	w.egress.lens.shut()
+	w.ingress.lens.shut()
 	full := -1
 	if w.egress.stuck() {
 		full = w.wire.Full()

@@ -79,6 +79,7 @@ func TestKernelVXLAN(t *testing.T) {
 				c.in(1, func() {
 					kernelVTEP(t, outer, flags)
 					to := netip.AddrPortFrom(netip.MustParseAddr(cableAddrs[outer][1]), 4789)
+					resolve(t, p, to)
 					for inner := range kernelAddrs {
 						(&conversation{t: t, port: p, to: to, inner: inner, rco: rco}).hold()
 					}
@@ -153,8 +154,24 @@ func (c *conversation) checksum() Checksum {
 	return Checksum{Start: header, Field: header + 6}
 }
 
-// packet answers the kernel's questions until it sends a packet, which it returns
-// with a complete checksum.
+// resolve answers the kernel's questions for the pod's VTEP, for the length of the test.
+func resolve(t *testing.T, p *Port, to netip.AddrPort) {
+	t.Helper()
+	pod := &Station{VNI: vxlan.VNI, MAC: vxlan.Local}
+	serveControl(t, p, func(_ *ControlSocket, datagram []byte) {
+		inner, _, kind := pod.Decap(VXLAN, datagram)
+		if kind != Neighbour {
+			return
+		}
+		if answer, ok := pod.AppendNeighbour(nil, inner, gateways, vxlan); ok {
+			if err := p.SendOne(answer, to); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
+// packet waits until the kernel sends a packet, and returns that with a complete checksum.
 func (c *conversation) packet() ([]byte, Checksum) {
 	s := c.port.Sockets()[0]
 	msgs := []Received{{Buf: make([]byte, MaxDatagram)}}
@@ -171,14 +188,7 @@ func (c *conversation) packet() ([]byte, Checksum) {
 			continue
 		}
 		inner, sum, kind := pod.Decap(VXLAN, msgs[0].Buf[:msgs[0].N])
-		switch kind {
-		case Neighbour:
-			if datagram, ok := pod.AppendNeighbour(nil, inner, gateways, vxlan); ok {
-				if err := c.port.SendOne(datagram, c.to); err != nil {
-					c.t.Fatal(err)
-				}
-			}
-		case Packet:
+		if kind == Packet {
 			if sum != (Checksum{}) {
 				complete(inner, sum)
 			}
@@ -303,6 +313,7 @@ func TestKernelSuperpacket(t *testing.T) {
 		kernelVTEP(t, 0, "udpcsum")
 		run(t, "ethtool -K cable tx on")
 		to := netip.AddrPortFrom(netip.MustParseAddr(cableAddrs[0][1]), 4789)
+		resolve(t, p, to)
 		talk := &conversation{t: t, port: p, to: to}
 		talk.fd = kernelSocket(t, netip.AddrPortFrom(kernelAddrs[0], kernelPort))
 		if err := unix.SetsockoptInt(talk.fd, unix.IPPROTO_UDP, unix.UDP_SEGMENT, 1000); err != nil {

@@ -15,6 +15,11 @@ import (
 // some 60 ms of full-size packets at 1 Gb/s, longer than a scheduling hiccup.
 const socketBuffer = 8 << 20
 
+// bracedBuffer is for a hand-over: the kernel doubles it, and counts a datagram as the memory
+// that it takes, 2304 bytes of a network card's as a rule: 58,000 datagrams, of full size
+// 0.7 s at 1 Gb/s, and 1.1 s at 50,000 a second.
+const bracedBuffer = 64 << 20
+
 // newSocket makes a UDP socket of addr's family that is not bound yet, and that
 // receives nothing until accept.
 func newSocket(addr netip.Addr) (fd int, err error) {

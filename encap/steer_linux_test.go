@@ -24,23 +24,29 @@ type desk struct {
 	more  chan struct{}
 }
 
-func serve(t *testing.T, p *Port) *desk {
+func newDesk(t *testing.T, p *Port) *desk {
 	t.Helper()
 	d := &desk{taken: make(map[string]int), more: make(chan struct{}, 1)}
+	serveControl(t, p, func(c *ControlSocket, datagram []byte) {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.taken[c.Codec().String()+string(datagram)]++
+		select {
+		case d.more <- struct{}{}:
+		default:
+		}
+	})
+	return d
+}
+
+// serveControl serves the control sockets of p for the length of the test.
+func serveControl(t *testing.T, p *Port, take func(*ControlSocket, []byte)) {
+	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	for _, c := range p.ControlSockets() {
 		running.Go(func() {
-			err := c.Serve(ctx, func(_ netip.AddrPort, datagram []byte) {
-				d.mu.Lock()
-				defer d.mu.Unlock()
-				d.taken[c.Codec().String()+string(datagram)]++
-				select {
-				case d.more <- struct{}{}:
-				default:
-				}
-			})
-			if err != nil {
+			if err := c.Serve(ctx, func(_ netip.AddrPort, datagram []byte) { take(c, datagram) }); err != nil {
 				t.Errorf("Serve: %v", err)
 			}
 		})
@@ -49,7 +55,6 @@ func serve(t *testing.T, p *Port) *desk {
 		stop()
 		running.Wait()
 	})
-	return d
 }
 
 func (d *desk) count(c Codec, datagram []byte) int {
@@ -76,7 +81,7 @@ func TestSteering(t *testing.T) {
 	station := Station{VNI: 7, MAC: MAC{2, 0, 0, 0, 0, 1}}
 	for _, workers := range []int{1, 2, 3} {
 		p := everything(t, workers, offload.All)
-		d := serve(t, p)
+		d := newDesk(t, p)
 		for i, end := range ends(p) {
 			codec := p.Sockets()[0].Receivers()[i].Codec
 			from := listen(t, end.Addr().String(), 1, offload.All)
@@ -177,7 +182,7 @@ func steered(s *Station, c Codec, b []byte) Kind {
 func TestControlPassesPackets(t *testing.T) {
 	for _, addr := range loopbacks {
 		from, to := listen(t, addr, 1, offload.All), listen(t, addr, 1, offload.All)
-		d := serve(t, to)
+		d := newDesk(t, to)
 		m := message(to.Sockets()[0], bytes.Repeat([]byte{0x45}, 1400))
 		for range 20_000 { // more than the socket holds
 			send(t, from.Sockets()[0], []Message{m})

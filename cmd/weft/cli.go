@@ -13,6 +13,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/weft-net/weft/cmd/internal/config"
+	"github.com/weft-net/weft/cmd/internal/control"
+	"github.com/weft-net/weft/cmd/internal/doctor"
 	"github.com/weft-net/weft/cmd/internal/version"
 	"github.com/weft-net/weft/cni"
 )
@@ -20,15 +22,18 @@ import (
 // cli is one call of weft and what it may touch.
 type cli struct {
 	out, errOut io.Writer
-	ask         func() (*os.File, error) // opens the terminal of the person who called, to be read from
-	terminal    bool                     // out is a terminal, so that --watch may clear it
-	style       style                    // of out
+	ask         func() (*os.File, error)   // opens the terminal of the person who called, to be read from
+	terminal    bool                       // out is a terminal, so that --watch may clear it
+	style       style                      // of out
+	size        func() (width, height int) // of the terminal
 
 	socket string // default of --socket, then its value
 	json   bool   // --json
 
 	environ []string                           // of the commands that it runs in pods
 	kernel  func() (cni.Kernel, func(), error) // opens the pods' links, and returns how to close them
+
+	examine func(doctor.Node) control.Diagnosis // of this machine, where no weftd runs that could
 
 	now    func() time.Time
 	ticker func(time.Duration) (ticks <-chan time.Time, stop func()) // paces --watch and ping
@@ -75,7 +80,10 @@ func (c *cli) rootCommand() *cobra.Command {
 		Use:   "weft",
 		Short: "Look at the pod network of this node",
 		Long: `weft shows what weftd, the daemon of the pod network, does on this node: its
-state, its peers, its routes and what became of every packet.`,
+state, its peers, its routes and what became of every packet.
+
+Exit status: 0 all went well; 1 something failed, or a problem was found; 2 weft
+was called wrongly.`,
 		Example: `  weft status                  is this node all right?
   weft doctor                  and if not, what to do?
   weft peers --watch           follow the other nodes
@@ -98,7 +106,8 @@ state, its peers, its routes and what became of every packet.`,
 	root.PersistentFlags().StringVar(&c.socket, "socket", c.socket, "`path` of the control socket of weftd; WEFT_SOCKET sets it too")
 	root.PersistentFlags().BoolVar(&c.json, "json", false, "print JSON, for programs")
 	root.AddCommand(c.statusCommand(), c.peersCommand(), c.routesCommand(), c.dropsCommand(),
-		c.pingCommand(), c.doctorCommand(), c.leaveCommand(), c.uninstallCommand(), c.forgetCommand(), c.podCommand(), c.ipamCommand(), c.keyCommand(), c.keygenCommand(), c.idCommand(), c.caCommand(), c.versionCommand())
+		c.pingCommand(), c.captureCommand(), c.traceCommand(), c.doctorCommand(), c.metricsCommand(), c.reloadCommand(), c.leaveCommand(), c.downCommand(), c.uninstallCommand(), c.forgetCommand(), c.podCommand(), c.ipamCommand(), c.keyCommand(), c.keygenCommand(), c.idCommand(), c.caCommand(), c.versionCommand())
+	root.AddCommand(c.topCommand(), c.benchCommand(), c.bundleCommand(), c.completionCommand(root))
 	root.SetHelpCommand(helpCommand(root))
 	return root
 }

@@ -47,12 +47,18 @@ var now = time.Date(2026, 11, 20, 15, 4, 5, 0, time.UTC)
 type backend struct {
 	asked    atomic.Int64
 	leaveErr error
-	left     atomic.Int64
-	pings    []control.Ping // answered in turn, the last for ever; none is an error
-	doctor   control.Diagnosis
-	keys     keyRing
-	forget   func(id string) (control.Forgotten, error)
-	records  string // directory of attachments
+
+	reloaded  control.Reloaded
+	reloadErr error
+	left      atomic.Int64
+	pings     []control.Ping // answered in turn, the last for ever; none is an error
+	doctor    control.Diagnosis
+	bench     func(id string, show func(control.BenchStep) error) error
+	captured  func(ctx context.Context, r control.CaptureRequest, show func([]control.CapturedPacket, uint64) error) error
+	traced    func(source, destination string) (control.Trace, error)
+	keys      keyRing
+	forget    func(id string) (control.Forgotten, error)
+	records   string // directory of attachments
 }
 
 func (b *backend) Status() control.Status {
@@ -73,7 +79,22 @@ func (b *backend) Ping(_ context.Context, id string) (control.Ping, error) {
 }
 func (b *backend) Doctor(context.Context) (control.Diagnosis, error) { return b.doctor, nil }
 
+func (b *backend) Bench(_ context.Context, id string, show func(control.BenchStep) error) error {
+	return b.bench(id, show)
+}
+
+func (b *backend) Capture(ctx context.Context, r control.CaptureRequest, show func([]control.CapturedPacket, uint64) error) error {
+	return b.captured(ctx, r, show)
+}
+
+func (b *backend) Trace(_ context.Context, source, destination string) (control.Trace, error) {
+	return b.traced(source, destination)
+}
+
+func (b *backend) Reload() (control.Reloaded, error) { return b.reloaded, b.reloadErr }
+
 func (b *backend) Leave(context.Context) error { b.left.Add(1); return b.leaveErr }
+func (b *backend) Down() error                 { return nil }
 
 func (b *backend) Forget(_ context.Context, id string) (control.Forgotten, error) {
 	return b.forget(id)
@@ -162,6 +183,8 @@ func TestUsageErrors(t *testing.T) {
 		"ping a -c -1":           "invalid argument \"-1\" for \"-c, --count\" flag: strconv.ParseUint: parsing \"-1\": invalid syntax",
 		"ping a -i 5ms":          "--interval is 5ms, and must be at least 100ms: a node answers no faster",
 		"ping a --intervall 1s":  "unknown flag: --intervall; did you mean --interval?",
+		"metrics node1":          "weft metrics takes no arguments, but got \"node1\"; see `weft metrics --help`",
+		"metrics --json":         "metrics are in Prometheus' text format; for JSON see `weft status`, `weft peers` and `weft drops`",
 		"doctor node1":           "weft doctor takes no arguments, but got \"node1\"; see `weft doctor --help`",
 		"status --watch=perhaps": "invalid argument \"perhaps\" for \"-w, --watch\" flag: strconv.ParseBool: parsing \"perhaps\": invalid syntax",
 	} {
@@ -177,7 +200,7 @@ func TestHelp(t *testing.T) {
 	if plain.status != 0 || !strings.Contains(plain.out, "Available Commands:") || plain.errOut != "" {
 		t.Errorf("weft alone: %+v", plain)
 	}
-	for _, name := range []string{"status", "peers", "routes", "drops", "ping", "doctor", "leave", "uninstall", "forget", "pod", "ipam", "keygen", "id", "ca", "version"} {
+	for _, name := range []string{"status", "peers", "routes", "drops", "ping", "doctor", "metrics", "leave", "uninstall", "forget", "pod", "ipam", "keygen", "id", "ca", "version"} {
 		if !strings.Contains(plain.out, "\n  "+name) {
 			t.Errorf("%s is not in the help", name)
 		}
@@ -202,7 +225,7 @@ func TestHelp(t *testing.T) {
 func TestDaemonDown(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "s")
 	want := "weft: weftd is not running (nothing listens on " + socket + "); start it with `systemctl start weftd` or `weftd --config /etc/weft/weft.yaml`\n"
-	for _, args := range []string{"status", "peers --json", "routes", "drops --watch", "leave", "forget node4", "doctor", "ping node2", "ping node2 --json", "status --watch --json"} {
+	for _, args := range []string{"status", "peers --json", "routes", "drops --watch", "leave", "forget node4", "ping node2", "ping node2 --json", "status --watch --json"} {
 		if got := run(t, socket, strings.Fields(args)...); got != (result{1, "", want}) {
 			t.Errorf("weft %s: got %+v", args, got)
 		}

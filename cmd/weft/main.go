@@ -15,6 +15,8 @@ import (
 	"golang.org/x/term"
 
 	"github.com/weft-net/weft/cmd/internal/config"
+	"github.com/weft-net/weft/cmd/internal/control"
+	"github.com/weft-net/weft/cmd/internal/doctor"
 	"github.com/weft-net/weft/cni"
 	"github.com/weft-net/weft/cni/wiring"
 )
@@ -22,6 +24,13 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	terminal := term.IsTerminal(int(os.Stdout.Fd()))
+	size := func() (width, height int) {
+		width, height, err := term.GetSize(int(os.Stdout.Fd()))
+		if err != nil || width == 0 || height == 0 {
+			return 80, 24 // a serial line does not say
+		}
+		return width, height
+	}
 	c := &cli{
 		out:    os.Stdout,
 		errOut: os.Stderr,
@@ -29,6 +38,7 @@ func main() {
 		// was not given by a person.
 		ask:      func() (*os.File, error) { return os.Open("/dev/tty") },
 		terminal: terminal,
+		size:     size,
 		// https://no-color.org: any value but the empty one.
 		style:   style(terminal && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"),
 		socket:  cmp.Or(os.Getenv("WEFT_SOCKET"), config.DefaultSocket),
@@ -40,7 +50,8 @@ func main() {
 			}
 			return w, w.Close, nil
 		},
-		now: time.Now,
+		examine: func(n doctor.Node) control.Diagnosis { return doctor.Examine(n, doctor.Look(n, false)) },
+		now:     time.Now,
 		ticker: func(interval time.Duration) (<-chan time.Time, func()) {
 			t := time.NewTicker(interval)
 			return t.C, t.Stop

@@ -53,21 +53,6 @@ The exit status is 1 if no probe was answered.`,
 	return cmd
 }
 
-// completeNode completes the name of a node in a shell. Without a daemon there is nothing to suggest.
-func (c *cli) completeNode(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	client := control.NewClient(c.socket)
-	defer client.Close()
-	l, err := client.Peers(cmd.Context())
-	if err != nil || len(args) > 0 {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	var names []string
-	for _, p := range l.Peers {
-		names = append(names, printable(p.Name))
-	}
-	return names, cobra.ShellCompDirectiveNoFileComp
-}
-
 // ping sends n probes, or without end where n is 0, and sums them up, also when it is interrupted.
 func (c *cli) ping(ctx context.Context, client *control.Client, node string, n uint, interval time.Duration) error {
 	var sum tally

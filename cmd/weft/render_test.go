@@ -274,11 +274,11 @@ func TestDoctor(t *testing.T) {
 	bad := control.Diagnosis{
 		Findings: []control.Finding{
 			{Level: control.LevelWarning, What: "clock\x1b[2J", Fix: ""},
-			{Level: control.LevelProblem, What: "no data reaches node2", Fix: "open UDP port 8285"},
+			{Level: control.LevelProblem, Code: "W502", What: "no data reaches node2", Fix: "open UDP port 8285"},
 		},
 		Checked: []string{"gossip", "data path"},
 	}
-	same(t, rendered(func(w io.Writer) { renderDoctor(w, false, bad) }), `problem: no data reaches node2
+	same(t, rendered(func(w io.Writer) { renderDoctor(w, false, bad) }), `problem W502: no data reaches node2
   fix: open UDP port 8285
 warning: clock�[2J
 Checked: gossip, data path.

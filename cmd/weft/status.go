@@ -82,10 +82,24 @@ func renderStatus(w io.Writer, st style, now time.Time, s control.Status) {
 			rows = append(rows, []cell{painted("rejected", yellow), text(count(n, "record") + ": " + reason)})
 		}
 	}
+	if mended := repairs(s.Repairs); mended != "" {
+		rows = append(rows, []cell{painted("put back", yellow), text(mended + ": what other programs had changed of weft's")})
+	}
 	for _, warning := range s.Warnings {
 		rows = append(rows, []cell{painted("warning", yellow), text(warning)})
 	}
 	writeTable(w, st, "  ", rows)
+}
+
+// repairs says how often something was put back, by kind.
+func repairs(counts map[string]uint64) string {
+	var texts []string
+	for _, kind := range slices.Sorted(maps.Keys(counts)) {
+		if counts[kind] > 0 {
+			texts = append(texts, fmt.Sprintf("%s %d", kind, counts[kind]))
+		}
+	}
+	return strings.Join(texts, ", ")
 }
 
 // mode says how packets travel, with the tunnel where that is another matter.

@@ -19,7 +19,7 @@ const beginInterval = time.Second
 
 // begin settles this node where its blocks are fixed and there is nobody to ask.
 func (d *daemon) begin() {
-	if d.allotter == nil && len(d.config.Join) == 0 && len(d.store.View(time.Now()).Members) == 0 {
+	if d.allotter == nil && len(d.current().Join) == 0 && len(d.store.View(time.Now()).Members) == 0 {
 		d.store.Settle()
 	}
 }
@@ -92,12 +92,12 @@ func (d *daemon) waiting() string {
 		// Not settled by that: a first node that was installed anew, and hears nobody
 		// yet, must not outrank those who are there.
 		return ""
-	case !d.store.Settled() && len(d.config.Join) == 0:
+	case !d.store.Settled() && len(d.current().Join) == 0:
 		return "this node was told of no other: set join to the address of a node of the cluster, or `bootstrap: true` if this is its first"
 	case !d.store.Settled() && alone:
-		return fmt.Sprintf("none of %s answers: is the gossip port open between the nodes, TCP and UDP? Or set `bootstrap: true` if this is the cluster's first node", strings.Join(d.config.JoinAddrs(), ", "))
+		return fmt.Sprintf("none of %s answers: is the gossip port open between the nodes, TCP and UDP? Or set `bootstrap: true` if this is the cluster's first node", strings.Join(d.current().JoinAddrs(), ", "))
 	case !d.store.Settled():
-		return fmt.Sprintf("no node of an established cluster was heard, and not all of %s answer: start them, or set `bootstrap: true` on one node", strings.Join(d.config.JoinAddrs(), ", "))
+		return fmt.Sprintf("no node of an established cluster was heard, and not all of %s answer: start them, or set `bootstrap: true` on one node", strings.Join(d.current().JoinAddrs(), ", "))
 	case alone:
 		return "no other node answers, so that it is not known which blocks are free: is the gossip port open between the nodes, TCP and UDP?"
 	}

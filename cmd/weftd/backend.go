@@ -38,18 +38,19 @@ func (d *daemon) Status() control.Status {
 		Underlay: control.Underlay{
 			Interface: d.underlay.Interface, Addresses: d.underlay.Addresses, MTU: d.underlay.MTU, Why: d.underlay.Why,
 		},
-		Mode:       d.config.Mode,
-		Tunnel:     d.config.Tunnel,
+		Mode:       d.current().Mode,
+		Tunnel:     d.current().Tunnel,
 		DataPort:   d.config.DataPort,
 		VXLAN:      d.vxlan(),
-		Masquerade: d.masquerade && d.guarded == nil,
-		Firewall:   d.config.Firewall,
+		Masquerade: d.masquerades() && d.guarded == nil,
+		Firewall:   d.current().Firewall,
 		Offload:    d.offloads(),
 		Gossip: control.Gossip{
 			Address: d.gossip.Addr(), Encrypted: !d.config.Insecure, Members: gossiped.Alive + 1,
 			KeyMismatches: gossiped.KeyMismatches, Rejected: gossiped.Rejected,
 		},
 		Peers:    control.PeerCount{Known: len(view.Members)},
+		Repairs:  d.repairs.counts(),
 		Warnings: slices.Clone(d.warnings),
 	}
 	s.State, s.Reason = d.state(&view, s.Allocation.Waiting)
@@ -64,6 +65,7 @@ func (d *daemon) Status() control.Status {
 		}
 	}
 	s.Warnings = append(s.Warnings, d.trouble.list()...)
+	s.Warnings = append(s.Warnings, d.repairs.fights(time.Now())...)
 	for _, c := range view.Conflicts {
 		s.Warnings = append(s.Warnings, c.String())
 	}
@@ -80,7 +82,7 @@ func (d *daemon) Status() control.Status {
 
 // state is how this node stands, and why; waiting says why a block is missing, "" where none is.
 func (d *daemon) state(view *membership.View, waiting string) (state, reason string) {
-	trouble := d.trouble.of(troubleHost)
+	trouble, nowhere := d.trouble.of(troubleHost), d.trouble.of(troubleUnderlay)
 	switch {
 	case view.Self.State == membership.StateLeft:
 		return control.StateLeaving, view.Self.Reason
@@ -90,6 +92,8 @@ func (d *daemon) state(view *membership.View, waiting string) (state, reason str
 		return control.StateFenced, view.Self.Reason
 	case waiting != "":
 		return control.StateStarting, waiting
+	case nowhere != "":
+		return control.StateImpaired, troubleUnderlay + ": " + nowhere
 	case trouble != "":
 		return control.StateImpaired, troubleHost + ": " + trouble
 	case !d.carries(d.blocks(view)):

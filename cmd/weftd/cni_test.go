@@ -247,7 +247,7 @@ func TestOpenCNI(t *testing.T) {
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "file"), "", 0o600)
 	var log bytes.Buffer
-	d := &daemon{log: quiet(&log), config: &config.Config{StateDir: dir, Socket: "/run/w", CNIConfDir: filepath.Join(dir, "file", "net.d")}}
+	d := &daemon{machine: &machine{log: quiet(&log), config: &config.Config{StateDir: dir, Socket: "/run/w", CNIConfDir: filepath.Join(dir, "file", "net.d")}}}
 	if err := d.openCNI(); err != nil {
 		t.Fatal(err)
 	}
@@ -378,7 +378,7 @@ func TestPortmapIsAskedOnce(t *testing.T) {
 // TestOffer waits for the node to carry packets, and looks again only when asked.
 func TestOffer(t *testing.T) {
 	var log bytes.Buffer
-	d := &daemon{log: quiet(&log), conflist: *testConflist(t)}
+	d := &daemon{machine: &machine{log: quiet(&log), conflist: *testConflist(t)}}
 	view := &membership.View{}
 	absent := func(why string) {
 		t.Helper()
@@ -406,5 +406,5 @@ func TestOffer(t *testing.T) {
 	if !there(d.conflist.path()) || !strings.Contains(d.trouble.of(troubleShadowed), "05-other.conf") {
 		t.Errorf("not put back, or not warned: %v", d.trouble.list())
 	}
-	(&daemon{}).offer(view) // nobody is to be told
+	(&daemon{machine: &machine{}}).offer(view) // nobody is to be told
 }

@@ -9,11 +9,10 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/weft-net/weft/cmd/internal/config"
 	"github.com/weft-net/weft/cmd/internal/control"
@@ -28,41 +27,74 @@ import (
 	"github.com/weft-net/weft/membership/gossip"
 )
 
-const (
-	// minMTU is the least MTU of the TUN: IPv6 asks for it (RFC 8200 section 5). Where
-	// the underlay is narrower than that and the headers, outer packets are fragmented.
-	minMTU = 1280
+// minMTU is the least MTU of the TUN: IPv6 asks for it (RFC 8200 section 5). Where
+// the underlay is narrower than that and the headers, outer packets are fragmented.
+const minMTU = 1280
 
-	// farewell bounds the last answers of the control API.
-	farewell = 2 * time.Second
-)
-
-// errLeft ends the daemon after `weft leave`, and is no failure.
-var errLeft = errors.New("left the pod network")
-
-// daemon is one running node. Its fields are set by assemble, and not changed
-// after that.
-type daemon struct {
-	config   *config.Config
-	log      *slog.Logger
-	started  time.Time
-	warnings []string
+// machine is what a node takes from its machine once, and keeps while it runs, wherever
+// the underlay goes. Its fields are set before serve, and not changed after that. config is what
+// the daemon was started with: what a reload changes is in current.
+type machine struct {
+	config  *config.Config
+	log     *slog.Logger
+	started time.Time
 
 	listener net.Listener // control API
+	observed net.Listener // metrics; nil where they are on the control socket only
+	handler  atomic.Pointer[http.Handler]
+	shown    atomic.Pointer[daemon] // whom the handler answers for
 	host     *host.Host
+	firewall *firewall.Firewall
+	guarded  error       // why the kernel does not guard direct routes; nil where it does
+	wanted   offload.Set // of what the kernel may do for the packet path
+	tun      *device.TUN // of the present life; nil where another program has deleted it
+
+	settings   *settings
+	succession succession
+
+	noMasquerade atomic.Bool // the kernel cannot do it
+
+	id       membership.ID
+	identity membership.Identity
+	keys     keys
+	cert     *membership.Cert // of the cluster's authority; nil where it has none
+	store    *membership.Store
+	allotter *membership.Allot // nil where the blocks are configured
+
+	standing []string       // warnings that hold for all lives
+	kept     []func() error // what close undoes, in the order it was made
+
+	trouble trouble
+	repairs repairs
+	statics statics
+
+	attachments string   // directory of the pods' records, absolute
+	tended      tended   // the reconciler's
+	conflist    conflist // the reconciler's
+
+	// leave ends the daemon, with errLeft or errDown.
+	leave context.CancelCauseFunc
+
+	tracing atomic.Bool // a trace is under way
+
+	ended <-chan struct{} // closed once the daemon is to end, for answers that have no end of their own
+}
+
+// daemon is one life of a running node: at one underlay, with one TUN. Its fields are set by
+// assemble, or again, and not changed after that.
+type daemon struct {
+	*machine
+	warnings []string
+
 	underlay host.Underlay
 	mtu      int
-	wanted   offload.Set // of what the kernel may do for the packet path
 	port     *encap.Port
 	device   *device.TUN
 	engine   *dataplane.Engine
-	firewall *firewall.Firewall
-	guarded  error // why the kernel does not guard direct routes; nil where it does
-
-	// masquerade is the configuration's, where the kernel can do it.
-	masquerade bool
-
-	prober *prober
+	prober   *prober
+	bench    *benchServer
+	station  encap.Station
+	gossip   *gossip.Gossip
 
 	// routed are the next hops of the direct routes that are in place, by block: those of
 	// an earlier run at first, and from then on what the reconciler last made.
@@ -71,66 +103,54 @@ type daemon struct {
 	// left are the ways that failed while they were taken. The reconciler alone uses it.
 	left map[path.Way]bool
 
-	station  encap.Station
-	id       membership.ID
-	identity membership.Identity
-	keys     keys
-	cert     *membership.Cert // of the cluster's authority; nil where it has none
-	store    *membership.Store
-	allotter *membership.Allot // nil where the blocks are configured
-	gossip   *gossip.Gossip
-
 	owned []func() error // what close undoes, in the order it was made
+
+	halt func() error  // ends the engine; nil where it does not run
+	idle chan struct{} // closed when the engine has ended
 
 	joined  atomic.Bool              // the node is a member, and carries packets
 	choices atomic.Pointer[[]choice] // the ways that are taken to the others
-	trouble trouble
-	statics statics
 
 	// carried are the blocks that the kernel has the routes of; nil before it has any.
 	carried atomic.Pointer[[]netip.Prefix]
-
-	attachments string   // directory of the pods' records, absolute
-	tended      tended   // the reconciler's
-	conflist    conflist // the reconciler's
-
-	// leave ends the daemon with errLeft.
-	leave context.CancelCauseFunc
-}
-
-// run is the life of the daemon. It first takes all it needs from the machine,
-// so that whatever is missing or in use ends it before anybody hears of this
-// node; then it meets the others, takes its block, and carries packets until ctx
-// is done.
-func run(ctx context.Context, c *config.Config, log *slog.Logger) (err error) {
-	ctx, leave := context.WithCancelCause(ctx)
-	defer leave(nil)
-	d := &daemon{config: c, log: log, started: time.Now(), leave: leave}
-	defer func() { err = errors.Join(err, d.close()) }()
-
-	if err := d.assemble(); err != nil {
-		return err
-	}
-	return d.serve(ctx)
 }
 
 // own has close call undo, after all that is owned later.
 func (d *daemon) own(undo func() error) { d.owned = append(d.owned, undo) }
 
+// close ends this life, and leaves the machine as it is.
 func (d *daemon) close() error {
+	undo := d.owned
+	d.owned = nil
+	return undoAll(undo)
+}
+
+// keep has close call undo, after all that is kept later.
+func (m *machine) keep(undo func() error) { m.kept = append(m.kept, undo) }
+
+// close gives back what assemble took. All lives must have ended.
+func (m *machine) close() error {
+	undo := m.kept
+	m.kept = nil
+	return undoAll(undo)
+}
+
+// second is the error of what returns something else too, which nobody wants.
+func second[T any](_ T, err error) error { return err }
+
+func undoAll(all []func() error) error {
 	var errs []error
-	for _, undo := range slices.Backward(d.owned) {
+	for _, undo := range slices.Backward(all) {
 		if err := undo(); err != nil && !errors.Is(err, net.ErrClosed) {
 			errs = append(errs, err)
 		}
 	}
-	d.owned = nil
 	return errors.Join(errs...)
 }
 
 // assemble takes what the daemon needs from the machine: rights, sockets, the
 // TUN, the state directory.
-func (d *daemon) assemble() (err error) {
+func (d *daemon) assemble(l launch) (err error) {
 	if err := host.CheckCapabilities(); err != nil {
 		return err
 	}
@@ -138,24 +158,55 @@ func (d *daemon) assemble() (err error) {
 	if err != nil {
 		return err
 	}
+	if err := d.succeed(l); err != nil {
+		return err
+	}
 	if d.listener, err = control.Listen(d.config.Socket); err != nil {
 		return err
 	}
-	d.own(d.listener.Close)
+	d.keep(d.listener.Close)
+	if err := d.openMetrics(); err != nil {
+		return err
+	}
 
 	if d.host, err = host.Open(); err != nil {
 		return err
 	}
-	d.own(d.host.Close)
-	if err := d.host.CheckAlone(); err != nil {
+	d.keep(d.host.Close)
+	if err := d.host.CheckAlone(d.succession.inheritedTUN(d.config.Tun)); err != nil {
 		return err
 	}
 	if err := d.openStore(); err != nil {
 		return err
 	}
+	if err := d.host.Remember(filepath.Join(d.config.StateDir, sysctlRecord)); err != nil {
+		d.warnings = append(d.warnings, err.Error()+": `weft down` will not put them back")
+	}
 	if err := d.openCNI(); err != nil {
 		return err
 	}
+	if err := d.openKeys(key); err != nil {
+		return err
+	}
+	d.standing = slices.Clone(d.warnings)
+	d.wanted = wanted(d.config)
+	d.keep(d.closeTUN)
+	if err := d.open(); err != nil {
+		return err
+	}
+	d.inherits()
+	if err := d.openFirewall(); err != nil {
+		return err
+	}
+	if err := d.statics.open(d.config, d.log, &d.trouble); err != nil {
+		return err
+	}
+	d.keep(d.statics.close)
+	return nil
+}
+
+// open takes what depends on the underlay, and the TUN where this life has inherited none.
+func (d *daemon) open() error {
 	if err := d.survey(); err != nil {
 		return err
 	}
@@ -165,21 +216,13 @@ func (d *daemon) assemble() (err error) {
 	if err := d.openDataplane(); err != nil {
 		return err
 	}
-	if err := d.openFirewall(); err != nil {
+	if err := d.openGossip(d.keys.first()); err != nil {
 		return err
 	}
-	if key, err = d.openKeys(key); err != nil {
-		return err
-	}
-	if err := d.openGossip(key); err != nil {
-		return err
-	}
-	if err := d.statics.open(d.config, d.log, &d.trouble); err != nil {
-		return err
-	}
-	d.own(d.statics.close)
 	d.station = encap.Station{VNI: d.config.VNI, MAC: vtepMAC(d.id)}
-	d.prober = newProber(d.log, d.engine, d.port, d.underlay.Interface, d.config.DataPort, d.id.String(), path.Key(key))
+	d.prober = newProber(d.log, d.engine, d.port, d.underlay.Interface, d.config.DataPort, d.id.String(), path.Key(d.keys.first()))
+	d.prober.testify(d.host, d.device.Name())
+	d.bench = newBenchServer(d.log, d.config.DataPort, d.takesMeasurements)
 	return d.installKeys()
 }
 
@@ -249,50 +292,4 @@ func vtepMAC(id membership.ID) (mac encap.MAC) {
 	copy(mac[:], sum[:])
 	mac[0] = mac[0]&^1 | 2
 	return mac
-}
-
-// serve runs the daemon's parts until one fails or ctx is done, and waits for
-// all. The control API answers from the start, so that a node that is still
-// looking for others can be asked.
-func (d *daemon) serve(ctx context.Context) error {
-	group, ctx := errgroup.WithContext(ctx)
-	server := &http.Server{Handler: control.Handler(d), ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 30 * time.Second}
-	group.Go(func() error {
-		if err := server.Serve(d.listener); !errors.Is(err, http.ErrServerClosed) {
-			return fmt.Errorf("serve the control API: %w", err)
-		}
-		return nil
-	})
-	group.Go(func() error {
-		<-ctx.Done()
-		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
-		defer cancel()
-		if err := server.Shutdown(last); err != nil {
-			return server.Close()
-		}
-		return nil
-	})
-	group.Go(func() error { return d.tendKeys(ctx) })
-	group.Go(func() error {
-		if err := d.join(ctx); err != nil {
-			return err
-		}
-		d.joined.Store(true)
-		group.Go(func() error { return d.engine.Run(ctx) })
-		group.Go(func() error { return d.gossip.Run(ctx) })
-		group.Go(func() error { return d.statics.run(ctx) })
-		group.Go(func() error { return d.gather(ctx) })
-		group.Go(func() error { return d.reconcile(ctx) })
-		group.Go(func() error { return d.prober.run(ctx) })
-		return nil
-	})
-	err := group.Wait()
-	switch {
-	case errors.Is(context.Cause(ctx), errLeft):
-		d.log.Info("left the pod network; the daemon ends")
-		return nil
-	case errors.Is(err, context.Canceled): // told to stop while it looked for others
-		return nil
-	}
-	return err
 }

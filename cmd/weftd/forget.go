@@ -39,7 +39,7 @@ func (d *daemon) Forget(_ context.Context, text string) (control.Forgotten, erro
 // forgetLapsed forgets those who have been missed for longer than forgetAfter, where that is
 // this node's to do.
 func (d *daemon) forgetLapsed(view *membership.View, now time.Time) {
-	after := d.config.ForgetAfter
+	after := d.current().ForgetAfter
 	if after == 0 {
 		return
 	}

@@ -17,7 +17,7 @@ import (
 // inherit finds the direct routes that a run which was killed has left: packets go on
 // that way meanwhile, and until probes say that they should not.
 func (d *daemon) inherit() error {
-	if d.config.Mode != config.ModeAuto && d.config.Mode != config.ModeDirect {
+	if d.current().Mode != config.ModeAuto && d.current().Mode != config.ModeDirect {
 		return nil
 	}
 	routes, err := d.host.Direct(d.underlay.Interface)
@@ -59,27 +59,38 @@ func (d *daemon) openFirewall() (err error) {
 	if d.firewall, err = firewall.Open(); err != nil {
 		return err
 	}
-	d.own(d.firewall.Close)
-	d.masquerade = d.config.Masquerade
+	d.keep(d.firewall.Close)
 	view := d.store.View(time.Now())
 	own := d.blocks(&view)
-	err = d.firewall.Apply(d.firewallState(own, nil))
-	if errors.Is(err, firewall.ErrNoMasquerade) {
-		d.warnings = append(d.warnings, err.Error())
-		d.masquerade = false
-		err = d.firewall.Apply(d.firewallState(own, nil))
-	}
-	if err == nil {
-		d.own(d.firewall.Remove)
+	if err = d.applyFirewall(own, nil); err == nil {
+		d.keep(d.unlessItStays(func() error { return second(d.firewall.Remove()) }))
 		return nil
 	}
 	d.guarded = fmt.Errorf("no rules against forged packets could be put in place: %w", err)
-	if d.config.Mode == config.ModeDirect {
-		return fmt.Errorf("mode is direct (%s): %w", d.config.Source("mode"), d.guarded)
+	if d.current().Mode == config.ModeDirect {
+		return fmt.Errorf("mode is direct (%s): %w", d.current().Source("mode"), d.guarded)
 	}
-	d.warnings = append(d.warnings, fmt.Sprintf("neither masquerade nor direct routes: %v", err))
+	warning := fmt.Sprintf("neither masquerade nor direct routes: %v", err)
+	d.warnings, d.standing = append(d.warnings, warning), append(d.standing, warning)
 	return nil
 }
+
+// applyFirewall has the rules be what they shall be, without masquerade where the kernel cannot do it.
+func (d *daemon) applyFirewall(own []netip.Prefix, choices []choice) error {
+	repaired, err := d.firewall.Apply(d.firewallState(own, choices))
+	if errors.Is(err, firewall.ErrNoMasquerade) {
+		d.noMasquerade.Store(true)
+		d.trouble.say(d.log, troubleMasquerade, err)
+		repaired, err = d.firewall.Apply(d.firewallState(own, choices))
+	}
+	if repaired {
+		d.repairs.add(d.log, time.Now(), repair{kindFirewall, "nftables table inet weft"})
+	}
+	return err
+}
+
+// masquerades says whether pods leave the pod network under this node's address.
+func (d *daemon) masquerades() bool { return d.current().Masquerade && !d.noMasquerade.Load() }
 
 // firewallState is what of the others may come in without encapsulation, and how the pods
 // in own, the blocks that this node has, get out.
@@ -87,7 +98,7 @@ func (d *daemon) firewallState(own []netip.Prefix, choices []choice) firewall.St
 	s := firewall.State{
 		Tun: d.device.Name(), Underlay: d.underlay.Interface,
 		PodNetworks: d.config.PodNetworks, PodCIDRs: own,
-		Masquerade: d.masquerade, Manage: d.config.Firewall == config.FirewallManage, Keep: choices == nil,
+		Masquerade: d.masquerades(), Manage: d.current().Firewall == config.FirewallManage, Keep: choices == nil,
 		Endpoints: d.underlay.Addresses, GossipPort: d.config.GossipPort,
 	}
 	for _, codec := range encap.Codecs() {

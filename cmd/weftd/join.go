@@ -45,9 +45,13 @@ func (d *daemon) join(ctx context.Context) error {
 	view := d.store.View(time.Now())
 	_, err := d.host.Apply(d.hostState(d.blocks(&view), nil))
 	if !errors.Is(err, host.ErrAnother) {
-		d.own(d.host.Remove)
+		d.keepHost()
 	}
 	if err != nil {
+		return err
+	}
+	// Only where it has its mark by now, so that nothing unmarked outlives this process.
+	if err := d.device.Persist(); err != nil {
 		return err
 	}
 	if err := d.store.Publish(d.description()); err != nil || d.allotter != nil {

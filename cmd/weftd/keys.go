@@ -43,6 +43,14 @@ type keys struct {
 	listed atomic.Pointer[[]string]
 }
 
+// first is the key to begin with; nil where there is none.
+func (k *keys) first() []byte {
+	if k.ring == nil {
+		return nil
+	}
+	return k.ring.Keys()[0]
+}
+
 // fingerprints are what this node reads by, the one it sends by first.
 func (k *keys) fingerprints() []string {
 	if l := k.listed.Load(); l != nil {
@@ -51,22 +59,21 @@ func (k *keys) fingerprints() []string {
 	return nil
 }
 
-// openKeys opens the ring, and returns the key of it to begin with. key is that of the
-// configuration.
-func (d *daemon) openKeys(key []byte) ([]byte, error) {
+// openKeys opens the ring. key is that of the configuration.
+func (d *daemon) openKeys(key []byte) error {
 	if key == nil {
-		return nil, nil
+		return nil
 	}
 	ring, warnings, err := keyring.Open(d.config.StateDir, d.identity, key)
 	if err != nil {
-		return nil, fmt.Errorf("stateDir (%s): %w", d.config.Source("stateDir"), err)
+		return fmt.Errorf("stateDir (%s): %w", d.config.Source("stateDir"), err)
 	}
 	for _, w := range warnings {
 		d.log.Warn(w)
 	}
 	d.warnings = append(d.warnings, warnings...)
 	d.keys.ring = ring
-	return ring.Keys()[0], nil
+	return nil
 }
 
 // installKeys has gossip and prober read by every key of the ring, and send by the chosen

@@ -56,6 +56,8 @@ func printErrors(w io.Writer, err error) {
 
 func command() *cobra.Command {
 	loader := config.NewLoader(hostname())
+	load := func() (*config.Config, error) { return loader.Load(os.Environ()) }
+	var l launch
 	root := &cobra.Command{
 		Use:   "weftd",
 		Short: "carry the packets of this node's pods to the nodes that own their destinations",
@@ -76,15 +78,20 @@ func command() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return run(cmd.Context(), c, logger(os.Stderr, c))
+			level := new(slog.LevelVar)
+			level.Set(c.LogLevel)
+			s := &settings{level: level, load: load}
+			l.notify = os.Getenv("NOTIFY_SOCKET")
+			return run(cmd.Context(), c, s, l, logger(os.Stderr, c, level))
 		},
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w; %w", config.FlagError(cmd.Flags(), err), errUsage)
 	})
 	loader.BindFlags(root.PersistentFlags())
+	root.Flags().BoolVar(&l.takeover, "takeover", false, "take over from the weftd that runs, and lose no packet: for machines without systemd")
 	root.AddCommand(configCommand(loader), versionCommand(),
-		uninstallCommand(func() (*config.Config, error) { return loader.Load(os.Environ()) }))
+		downCommand(load), uninstallCommand(load))
 	return root
 }
 
@@ -149,8 +156,8 @@ func hostname() string {
 	return name
 }
 
-func logger(w io.Writer, c *config.Config) *slog.Logger {
-	options := &slog.HandlerOptions{Level: c.LogLevel}
+func logger(w io.Writer, c *config.Config, level slog.Leveler) *slog.Logger {
+	options := &slog.HandlerOptions{Level: level}
 	if c.LogFormat == "json" {
 		return slog.New(slog.NewJSONHandler(w, options))
 	}

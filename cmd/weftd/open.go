@@ -13,11 +13,9 @@ import (
 
 // openStore takes the state directory: who this node is, and what it knows of the others.
 func (d *daemon) openStore() error {
-	unlock, err := lockDir(d.config.StateDir)
-	if err != nil {
+	if err := d.lockState(); err != nil {
 		return fmt.Errorf("stateDir (%s): %w", d.config.Source("stateDir"), err)
 	}
-	d.own(unlock)
 	identity, err := membership.LoadIdentity(d.config.StateDir)
 	if err != nil {
 		return fmt.Errorf("stateDir (%s): %w", d.config.Source("stateDir"), err)
@@ -65,7 +63,7 @@ func (d *daemon) openGossip(key []byte) (err error) {
 	}
 	bind := netip.AddrPortFrom(addr, d.config.GossipPort)
 	d.gossip, err = gossip.New(gossip.Config{
-		Store: d.store, Addr: bind, Join: d.config.JoinAddrs(), Key: key, Logger: d.log,
+		Store: d.store, Addr: bind, Join: d.current().JoinAddrs(), Key: key, Logger: d.log,
 	})
 	if err != nil {
 		return err

@@ -7,7 +7,6 @@ import (
 	"github.com/weft-net/weft/cmd/internal/config"
 	"github.com/weft-net/weft/cmd/internal/control"
 	"github.com/weft-net/weft/dataplane"
-	"github.com/weft-net/weft/dataplane/device"
 	"github.com/weft-net/weft/dataplane/host"
 	"github.com/weft-net/weft/dataplane/offload"
 	"github.com/weft-net/weft/encap"
@@ -20,13 +19,12 @@ const maxAutoWorkers = 8
 // openDataplane takes the data port and the TUN from the machine, with as much of
 // the kernel's help as there is and the operator wants.
 func (d *daemon) openDataplane() (err error) {
-	d.wanted = wanted(d.config)
 	workers := d.config.Workers
 	if workers == 0 {
 		workers = min(max(1, runtime.NumCPU()/2), maxAutoWorkers)
 	}
-	need, _ := encap.ParseCodec(d.config.Tunnel)
-	d.port, err = encap.Listen(encap.ListenConfig{
+	need, _ := encap.ParseCodec(d.current().Tunnel)
+	d.port, err = d.openPort(encap.ListenConfig{
 		Addrs:   d.underlay.Addresses,
 		Ports:   map[encap.Codec]uint16{encap.UDP: d.config.DataPort, encap.VXLAN: d.config.VXLANPort},
 		Need:    need,
@@ -39,13 +37,16 @@ func (d *daemon) openDataplane() (err error) {
 		return err
 	}
 	d.own(d.port.Close)
+	d.own(d.haltEngine)
 	for codec, why := range d.port.Closed() {
 		d.warnings = append(d.warnings, fmt.Sprintf("this node does not take %s from others: %v", codec, why))
 	}
-	if d.device, err = device.Open(d.config.Tun, workers, d.wanted); err != nil {
-		return err
+	if d.device == nil {
+		if d.device, err = d.openTUN(workers); err != nil {
+			return err
+		}
+		d.tun = d.device
 	}
-	d.own(d.device.Close)
 	if err := d.insist(); err != nil {
 		return err
 	}
@@ -95,10 +96,10 @@ func (d *daemon) refused(f offload.Feature) error {
 // modes are what this node takes from others, as its record spells it: what it would
 // rather have comes first. What it has no port for is not among them.
 func (d *daemon) modes() (modes []string) {
-	if (d.config.Mode == config.ModeAuto || d.config.Mode == config.ModeDirect) && d.guarded == nil {
+	if (d.current().Mode == config.ModeAuto || d.current().Mode == config.ModeDirect) && d.guarded == nil {
 		modes = append(modes, modeDirect)
 	}
-	first := d.config.Tunnel
+	first := d.current().Tunnel
 	modes = append(modes, first)
 	for _, codec := range encap.Codecs() {
 		if _, open := d.port.Number(codec); open && codec.String() != first {

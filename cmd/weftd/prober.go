@@ -57,6 +57,7 @@ type prober struct {
 	asked   time.Time // when busy was last brought up to date
 	pings   map[uint64]chan<- time.Duration
 	buf     []byte
+	watches watches
 }
 
 // probed is what the prober knows of a peer.
@@ -125,6 +126,13 @@ func (p *prober) plan(station encap.Station, all []ways, tunnels func(*remote, e
 	token(p.wake)
 }
 
+// recall has ways begin with what was known of them before. It is called before plan.
+func (p *prober) recall(states map[path.Way]path.State) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.tracker.Recall(states)
+}
+
 // at tells the prober which addresses the TUN has. Any goroutine may call it.
 func (p *prober) at(own []netip.Addr) {
 	p.mu.Lock()
@@ -166,6 +174,7 @@ func (p *prober) run(ctx context.Context) error {
 	var receivers sync.WaitGroup
 	defer receivers.Wait()
 	defer p.unbind()
+	defer p.unwatch()
 	serving, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	for _, c := range p.port.ControlSockets() {
@@ -238,6 +247,7 @@ func (p *prober) tick(now time.Time) (next time.Time) {
 	defer p.mu.Unlock()
 	if now.Sub(p.asked) >= busyInterval {
 		p.look(now)
+		p.watches.expire(now)
 	}
 	busy := func(w path.Way) bool {
 		known := p.peers[w.Peer]

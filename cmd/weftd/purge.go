@@ -14,7 +14,7 @@ import (
 // stateFiles are the patterns of what is in stateDir beside the attachments: see
 // membership/id.go and state.go, membership/keyring/file.go, cni.go and lock.go.
 // Immutable.
-var stateFiles = []string{membership.KeyFile, membership.KeyFile + ".tmp", "state.json*", "keyring.json*", "node.cert", conflistRecord, "lock"}
+var stateFiles = []string{membership.KeyFile, membership.KeyFile + ".tmp", "state.json*", "keyring.json*", "node.cert", conflistRecord, sysctlRecord, sysctlRecord + ".tmp", "lock"}
 
 // purgeState removes what is weft's in the state directory, and that itself where nothing
 // else is there: somebody may have set it to a folder of his own.

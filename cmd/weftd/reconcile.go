@@ -17,8 +17,15 @@ import (
 const saveInterval = time.Second
 
 // hostInterval is how often the kernel's state is compared with what it shall be,
-// and brought back: other programs flush routes and set links down.
+// and brought back, where that was not announced: other programs flush routes and set links down.
 const hostInterval = 10 * time.Second
+
+// driftInterval is how often the sysctls are looked at, of whose changes the kernel tells few.
+const driftInterval = time.Second
+
+// rulesInterval is the least time between two looks at nftables' rules for changes of them:
+// some programs change theirs all the time.
+const rulesInterval = time.Second
 
 // pause is the least time between two rounds: what changes meanwhile is dealt with
 // together. A pod's start alone is a dozen events of the kernel. Where a round takes
@@ -38,14 +45,22 @@ func (d *daemon) reconcile(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	rules, err := d.host.WatchRules(ctx)
+	if err != nil {
+		return err
+	}
 	said := newChronicle(d.log)
 	save := time.NewTicker(saveInterval)
 	defer save.Stop()
 	check := time.NewTicker(hostInterval)
 	defer check.Stop()
+	drift := time.NewTicker(driftInterval)
+	defer drift.Stop()
+	var last time.Time // round
 	round := newAlarm()
 	defer round.Stop()
 	look := newLookup(d.host)
+	d.adopt()
 	for free := time.Now(); ; { // free is when there may be another round
 		select {
 		case <-ctx.Done():
@@ -62,12 +77,24 @@ func (d *daemon) reconcile(ctx context.Context) error {
 			}
 			look.forget()
 			round.within(time.Until(free))
+		case _, open := <-rules:
+			if !open {
+				rules = nil // which kernel has said, or ctx
+			}
+			round.within(max(time.Until(free), time.Until(last.Add(rulesInterval))))
+		case <-drift.C:
+			if d.host.Drifted() {
+				round.within(time.Until(free))
+			}
 		case now := <-check.C:
 			view := d.store.View(now)
 			d.forgetLapsed(&view, now)
 			look.forget()
 			d.conflist.forget()
 			d.tended.forget()
+			round.within(time.Until(free))
+		case <-d.settings.changed:
+			d.adopt()
 			round.within(time.Until(free))
 		case <-d.statics.changed:
 			round.within(time.Until(free))
@@ -78,6 +105,7 @@ func (d *daemon) reconcile(ctx context.Context) error {
 		case <-round.C:
 			round.at = time.Time{}
 			began := time.Now()
+			last = began
 			due := d.allot(began)
 			view := d.store.View(began)
 			said.tell(&view, began)
@@ -119,18 +147,39 @@ func (a *alarm) within(d time.Duration) {
 // routes and the firewall to that. Before the kernel sends directly its rules let the
 // answers in. It is to be done again after that time, where that is not 0.
 func (d *daemon) settle(view membership.View, look func(netip.Addr) (host.Way, error)) (again time.Duration) {
+	choices, again := d.decide(view, look)
+	blocks := d.blocks(&view)
+	if d.guarded == nil {
+		d.trouble.say(d.log, troubleFirewall, d.applyFirewall(view.Self.Prefixes, choices))
+	}
+	repaired, err := d.host.Apply(d.hostState(blocks, choices))
+	d.repairs.addHost(d.log, repaired, time.Now())
+	d.trouble.say(d.log, troubleHost, err)
+	d.prober.at(tunAddresses(blocks))
+	d.bench.at(tunAddresses(blocks))
+	d.routed = nil
+	if err == nil {
+		d.routed = nextHops(choices)
+		d.carried.Store(&blocks)
+	}
+	d.remember()
+	return again
+}
+
+// decide chooses the way to each of the others, and brings the engine to that.
+func (d *daemon) decide(view membership.View, look func(netip.Addr) (host.Way, error)) (choices []choice, again time.Duration) {
 	remotes, clashes := d.remotes(view)
 	d.trouble.say(d.log, troubleStatic, clashes)
 	here := site{
-		mode: d.config.Mode, addresses: d.underlay.Addresses, tun: d.device.Name(), underlay: d.underlay.Interface,
+		mode: d.current().Mode, addresses: d.underlay.Addresses, tun: d.device.Name(), underlay: d.underlay.Interface,
 		mtu: d.mtu, guarded: d.guarded, whole: d.whole(&view),
 		closed: d.port.Closed(), routed: d.routed, look: look,
 	}
-	all, choices := make([]ways, len(remotes)), make([]choice, len(remotes))
+	all := make([]ways, len(remotes))
+	choices = make([]choice, len(remotes))
 	for i, r := range remotes {
 		all[i] = here.waysTo(r)
 	}
-	blocks := d.blocks(&view)
 	d.prober.plan(d.station, all, d.tunnel)
 	known := &knowledge{now: time.Now(), state: d.prober.state, left: d.left}
 	for i := range all {
@@ -145,22 +194,8 @@ func (d *daemon) settle(view membership.View, look func(netip.Addr) (host.Way, e
 	if err := d.engine.Apply(d.desired(view, choices)); err != nil {
 		d.log.Error("the dataplane keeps its former peers", "reason", err)
 	}
-	if d.guarded == nil {
-		d.trouble.say(d.log, troubleFirewall, d.firewall.Apply(d.firewallState(view.Self.Prefixes, choices)))
-	}
-	repaired, err := d.host.Apply(d.hostState(blocks, choices))
-	for _, what := range repaired {
-		d.log.Warn("another program changed what is weft's; it is put back", "what", what)
-	}
-	d.trouble.say(d.log, troubleHost, err)
-	d.prober.at(tunAddresses(blocks))
-	d.routed = nil
-	if err == nil {
-		d.routed = nextHops(choices)
-		d.carried.Store(&blocks)
-	}
 	d.choices.Store(&choices)
-	return again
+	return choices, again
 }
 
 // desired is the dataplane for a view and the ways that were chosen. A node whose own
@@ -172,7 +207,7 @@ func (d *daemon) desired(view membership.View, choices []choice) dataplane.Confi
 		Endpoints: d.underlay.Addresses,
 		Station:   d.station,
 		MTU:       d.mtu,
-		ClampMSS:  d.config.ClampMSS,
+		ClampMSS:  d.current().ClampMSS,
 	}
 	for i := range choices {
 		w := &choices[i]

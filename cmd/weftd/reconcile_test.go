@@ -14,9 +14,12 @@ import (
 )
 
 func testDaemon(log *strings.Builder) *daemon {
+	c := &config.Config{NodeName: "n1", PodCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.1.0/24")}}
 	return &daemon{
-		config:   &config.Config{NodeName: "n1", PodCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.1.0/24")}},
-		log:      slog.New(slog.NewTextHandler(log, nil)),
+		machine: &machine{
+			config: c, settings: inForce(c),
+			log: slog.New(slog.NewTextHandler(log, nil)),
+		},
 		underlay: host.Underlay{Interface: "eth0", Addresses: []netip.Addr{netip.MustParseAddr("198.51.100.1")}},
 		mtu:      1450,
 	}
@@ -52,6 +55,8 @@ func TestState(t *testing.T) {
 	is(control.StateReady, "", "")
 	d.trouble.say(d.log, troubleHost, errors.New("add route: refused"))
 	is(control.StateImpaired, "add route: refused", "")
+	d.trouble.say(d.log, troubleUnderlay, errors.New("this host has no default route"))
+	is(control.StateImpaired, "no default route", "")
 	view.Self.State, view.Self.Reason = membership.StateFenced, "another has it"
 	is(control.StateFenced, "another has it", "")
 	view.Self.State, view.Self.Reason = membership.StateLeft, "it left"

@@ -37,8 +37,7 @@ func TestRefusals(t *testing.T) {
 	c := newCluster(t, 2)
 	c.members[0].start()
 	c.eventually("the first node to be ready", func(ctx context.Context) error {
-		_, err := c.members[0].client.Status(ctx)
-		return err
+		return c.members[0].stands(ctx, control.StateReady, "")
 	})
 	m := c.members[1]
 	openKey := filepath.Join(c.Dir(), "open.key")
@@ -60,6 +59,15 @@ func TestRefusals(t *testing.T) {
 	}
 	for _, conn := range held {
 		defer conn.Close()
+	}
+	if err := m.Do(func() error {
+		l, err := net.Listen("tcp4", "198.51.100.2:9003")
+		if err == nil {
+			t.Cleanup(func() { l.Close() })
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -84,6 +92,8 @@ func TestRefusals(t *testing.T) {
 			[]string{"CAP_NET_ADMIN", "setcap cap_net_admin+ep"}},
 		{"data port in use", nil, []string{"--data-port", "9001"}, []string{"9001", "in use", "dataPort"}},
 		{"gossip port in use", nil, []string{"--gossip-port", "9002"}, []string{"9002", "in use", "gossipPort"}},
+		{"metrics port in use", nil, []string{"--metrics-address", "198.51.100.2:9003"}, []string{"198.51.100.2:9003 (--metrics-address)", "another program has that port"}},
+		{"metrics address of nobody", nil, []string{"--metrics-address", "198.51.100.9:9004"}, []string{"198.51.100.9:9004 (--metrics-address)", "no address of this machine"}},
 		{"device name in use", nil, []string{"--tun", "taken0"}, []string{"taken0", "exists", "tun"}},
 		{"no such interface", nil, []string{"--underlay", "eht0"}, []string{"eht0", "eth0"}},
 		{"MTU too large", nil, []string{"--mtu", "1451"}, []string{"1451", "--mtu", "1450"}},

@@ -79,7 +79,7 @@ func (d *daemon) remotes(view membership.View) (all []remote, clashes error) {
 		r := d.staticRemote(&peers[i])
 		if other, what := held.clash(&r); other != "" {
 			left = append(left, fmt.Errorf("static peer %s and node %s both have %s, and the node keeps it: correct %s",
-				r.name, other, what, cmp.Or(peers[i].Source, "staticPeers ("+d.config.Source("staticPeers")+")")))
+				r.name, other, what, cmp.Or(peers[i].Source, "staticPeers ("+d.current().Source("staticPeers")+")")))
 			continue
 		}
 		all = append(all, r)

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"sync"
 	"sync/atomic"
 
 	"github.com/weft-net/weft/cmd/internal/config"
@@ -25,16 +26,19 @@ func (d *daemon) staticPeers() []config.StaticPeer {
 	if merged := d.statics.merged.Load(); merged != nil {
 		return *merged
 	}
-	return d.config.StaticPeers
+	return d.current().StaticPeers
 }
 
 // statics are the static peers where staticPeersFile says a part of them. The zero value is
 // ready, and has no such file.
 type statics struct {
-	config  *config.Config
 	log     *slog.Logger
 	trouble *trouble
 	file    *static.File
+
+	mu     sync.Mutex // one merge at a time
+	config *config.Config
+	peers  []config.StaticPeer // the file's
 
 	// merged are the configuration's and the file's, and not changed once they are stored;
 	// nil where the file has not been taken yet.
@@ -74,6 +78,8 @@ func (s *statics) run(ctx context.Context) error {
 
 // take has the text of the file take effect, or says what is wrong with it.
 func (s *statics) take(text []byte, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	var peers []config.StaticPeer
 	if err == nil {
 		peers, err = s.config.ParseStaticPeersFile(text)
@@ -82,9 +88,25 @@ func (s *statics) take(text []byte, err error) {
 	if err != nil {
 		return
 	}
-	merged, left := s.config.WithStaticPeers(peers)
+	s.peers = peers
+	s.merge()
+}
+
+// reload has the staticPeers of c take effect with those of the file.
+func (s *statics) reload(c *config.Config) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.merged.Load() != nil {
+		s.config = c
+		s.merge()
+	}
+}
+
+// merge is called with mu held.
+func (s *statics) merge() {
+	merged, left := s.config.WithStaticPeers(s.peers)
 	s.trouble.say(s.log, troubleBoth, firstOf(left))
-	s.log.Info("static peers", "file", s.config.StaticPeersFile, "there", len(peers), "all", len(merged))
+	s.log.Info("static peers", "file", s.config.StaticPeersFile, "there", len(s.peers), "all", len(merged))
 	s.merged.Store(&merged)
 	token(s.changed)
 }

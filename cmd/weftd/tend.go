@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/weft-net/weft/cni"
 	"github.com/weft-net/weft/cni/ipam"
@@ -82,7 +83,7 @@ func (d *daemon) tendLinks(blocks []netip.Prefix) error {
 	defer links.Close()
 	restored, err := links.RestoreGuards(cni.Ports(records))
 	for _, device := range restored {
-		d.log.Warn("another program changed what is weft's; it is put back", "what", "the guard of the pod on "+device)
+		d.repairs.add(d.log, time.Now(), repair{kindGuard, "the guard of the pod on " + device})
 	}
 	removed, failed := links.ForgetBlocks(keep, d.config.PodNetworks)
 	for _, address := range removed {

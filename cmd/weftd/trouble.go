@@ -13,7 +13,9 @@ const (
 	troubleHost = "the kernel's state is not what it should be, and could not be brought back"
 
 	troubleFirewall = "weft's own firewall rules could not be put in place"
-	troubleStatic   = "a static peer is left out"
+	// troubleMasquerade stays until a restart, since no kernel learns it meanwhile.
+	troubleMasquerade = "pods do not leave the pod network under this node's address"
+	troubleStatic     = "a static peer is left out"
 )
 
 // trouble is what goes wrong at the moment, by kind. It may be used concurrently;

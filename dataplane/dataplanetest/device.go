@@ -75,6 +75,9 @@ func (d *Device) Refuse(err error) {
 // FD is readable while there are packets to read, and once the device is gone.
 func (d *Device) FD() int { return d.fromKernel.fd }
 
+// Pending is 0: Read takes one by one.
+func (d *Device) Pending() int { return 0 }
+
 // Read takes what is there and fits.
 func (d *Device) Read(arena []byte, pkts []packet.Packet) (n int, err error) {
 	for n < len(pkts) {

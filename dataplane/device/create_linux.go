@@ -13,7 +13,8 @@ const clonePath = "/dev/net/tun"
 // in, packets for the kernel are written to out.
 type pair struct{ in, out int }
 
-// create makes the device and as many pairs, and says what name the kernel gave it.
+// create makes as many pairs, and says what name the kernel gave the device. That is made
+// too where flags has IFF_TUN_EXCL; else the pairs are of one that nobody holds.
 //
 // With several queues, out is a queue of its own that was attached and detached
 // again (TUNSETQUEUE). A write through an attached queue teaches the kernel that the
@@ -26,15 +27,13 @@ type pair struct{ in, out int }
 // A detached queue keeps the index it had, with which the kernel marks the packets
 // it takes, and which must be that of an attached one (get_rps_cpu warns otherwise).
 // Therefore out comes before in, which then takes over its index.
-func create(name string, queues int) (given string, pairs []pair, err error) {
+func create(name string, queues int, flags uint16) (given string, pairs []pair, err error) {
 	defer func() {
 		if err != nil {
 			_ = closeAll(pairs)
 		}
 	}()
-	// IFF_TUN_EXCL, because with IFF_MULTI_QUEUE a second process would
-	// otherwise silently become another queue of a running one's device.
-	first, given, err := attach(name, unix.IFF_TUN_EXCL)
+	first, given, err := attach(name, flags)
 	if err != nil {
 		return "", nil, err
 	}

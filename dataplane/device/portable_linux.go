@@ -140,6 +140,8 @@ func (q *portable) fill() error {
 	return q.tun.failed("read", q.asClosed(err))
 }
 
+func (q *portable) Pending() int { return q.count - q.next }
+
 func (q *portable) Write(groups []packet.Group) (refused int, err error) {
 	n := 0
 	flush := func() {

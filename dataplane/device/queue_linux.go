@@ -56,6 +56,9 @@ func (q *superqueue) Read(arena []byte, pkts []packet.Packet) (n int, err error)
 	return n, nil
 }
 
+// Pending is 0: a packet is read when it is handed over.
+func (q *superqueue) Pending() int { return 0 }
+
 func (q *superqueue) malformed() error { return fmt.Errorf("%w %s", ErrMalformed, q.tun.name) }
 
 // aligned is n rounded up to a multiple of Headroom.

@@ -45,7 +45,7 @@ func TestTrialIsWellFormed(t *testing.T) {
 func TestKernelAnswersATrial(t *testing.T) {
 	enterNamespace(t)
 	for _, gso := range []packet.GSO{packet.TCP4, packet.UDP} {
-		_, pairs, err := create("weft0", 1)
+		_, pairs, err := create("weft0", 1, unix.IFF_TUN_EXCL)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -61,6 +61,10 @@ type Queue interface {
 	// follow. Any other error means that the device is of no more use.
 	Read(arena []byte, pkts []packet.Packet) (n int, err error)
 
+	// Pending is how many packets were taken from the kernel that no Read has
+	// handed over yet.
+	Pending() int
+
 	// Write hands the groups to the kernel, which delivers or forwards them, one
 	// superpacket for each group. It borrows their bytes until it returns and
 	// changes none. Each member of a group with a Header is longer than that.
@@ -73,11 +77,13 @@ type Queue interface {
 }
 
 // TUN is a TUN device, opened with IFF_VNET_HDR and IFF_MULTI_QUEUE, neither of
-// which the kernel lets a device gain later. It goes away when it is closed.
+// which the kernel lets a device gain later. It goes away when it is closed, and unless
+// Persist was called, when the process ends.
 //
 // Its methods but Close may be called at any time by any goroutine.
 type TUN struct {
 	name   string
+	pairs  []pair
 	queues []Queue
 	close  func() error
 	status atomic.Pointer[status]
@@ -102,12 +108,19 @@ func Open(name string, queues int, want offload.Set) (*TUN, error) {
 }
 
 func open(name string, queues int, want offload.Set, k kernel) (*TUN, error) {
-	want &= offload.Of(offload.TSO, offload.USO)
-	given, pairs, err := create(name, queues)
+	// IFF_TUN_EXCL, because with IFF_MULTI_QUEUE a second process would otherwise
+	// silently become another queue of a running one's device.
+	given, pairs, err := create(name, queues, unix.IFF_TUN_EXCL)
 	if err != nil {
 		return nil, err
 	}
-	t := &TUN{name: given}
+	return assemble(given, pairs, want, k)
+}
+
+// assemble makes a TUN of its pairs, which are the TUN's from then on, or else closed.
+func assemble(name string, pairs []pair, want offload.Set, k kernel) (*TUN, error) {
+	want &= offload.Of(offload.TSO, offload.USO)
+	t := &TUN{name: name, pairs: pairs}
 	if want == 0 {
 		t.status.Store(&status{})
 		if err := t.openPortable(pairs); err != nil {
@@ -138,8 +151,18 @@ func (t *TUN) Refused() map[offload.Feature]error { return maps.Clone(t.status.L
 // Queues are the device's queues, one for each worker.
 func (t *TUN) Queues() []Queue { return t.queues }
 
-// Close removes the device. It is called after the last use of every queue.
+// Close removes the device, unless other descriptors of it are open. It is called after the
+// last use of every queue.
 func (t *TUN) Close() error {
+	if t.close == nil {
+		return nil
+	}
+	return errors.Join(t.persist(false), t.Leave())
+}
+
+// Leave closes the descriptors, and leaves the device to whom else has some, or who
+// attaches to it later. It is called in place of Close.
+func (t *TUN) Leave() error {
 	if t.close == nil {
 		return nil
 	}

@@ -68,7 +68,7 @@ func TestFindings(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			fw := newNode(t)
 			nft(t, c.ruleset)
-			must(t, fw.Apply(testState()))
+			apply(t, fw, testState())
 			found := findings(t, fw)
 			if c.want == "" {
 				if len(found) != 0 {
@@ -114,7 +114,7 @@ func TestWhatIsFoundCanBeCured(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			fw := newNode(t)
 			nft(t, c.ruleset)
-			must(t, fw.Apply(testState()))
+			apply(t, fw, testState())
 			found := findings(t, fw)
 			if len(found) == 0 {
 				t.Fatal("nothing is found")
@@ -138,7 +138,7 @@ func TestStatesOfIPTables(t *testing.T) {
 		fw := newNode(t)
 		run(t, "iptables-nft", "-P", "FORWARD", "DROP")
 		run(t, "iptables-nft", "-A", "FORWARD", "-m", "conntrack", "--ctstate", states, "-m", "comment", "--comment", "why", "-j", "ACCEPT")
-		must(t, fw.Apply(testState()))
+		apply(t, fw, testState())
 		found := findings(t, fw)
 		if len(found) != want || want > 0 && !strings.Contains(found[0].What, " drops packets") {
 			t.Errorf("%s: found %q", states, found)
@@ -164,7 +164,7 @@ func TestFirewalldIsNamed(t *testing.T) {
 			reject with icmpx admin-prohibited
 		}
 	}`)
-	must(t, fw.Apply(testState()))
+	apply(t, fw, testState())
 	found := findings(t, fw)
 	if len(found) != 2 {
 		t.Fatalf("found %q", found)
@@ -181,7 +181,7 @@ func TestFirewalldIsNamed(t *testing.T) {
 
 func TestLegacyRulesAreFound(t *testing.T) {
 	fw := newNode(t)
-	must(t, fw.Apply(testState()))
+	apply(t, fw, testState())
 	if found := findings(t, fw); len(found) != 0 {
 		t.Errorf("found before there is anything: %q", found)
 	}
@@ -202,7 +202,7 @@ func TestAnotherFamilysInputIsOfNoInterest(t *testing.T) {
 	nft(t, "table ip6 filter { chain INPUT { type filter hook input priority filter; policy drop; }; }")
 	s := testState()
 	s.Endpoints = s.Endpoints[:1]
-	must(t, fw.Apply(s))
+	apply(t, fw, s)
 	if found := findings(t, fw); len(found) != 0 {
 		t.Errorf("found %q", found)
 	}

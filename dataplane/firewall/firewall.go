@@ -58,6 +58,8 @@ type Firewall struct {
 	query   *netlink.Conn // for what conn has no method for
 	state   State         // of the last Apply
 	settled uint32        // generation of the ruleset in which the kernel was seen to hold state, 0 for none
+	made    *table        // of the last Apply that succeeded, nil before one
+	swept   bool          // there are no accepts of weft's in the chains of others, since this Firewall makes none
 }
 
 // socketBuffer is the size of the netlink socket's buffers in octets. A transaction is one send and must fit: 60,000
@@ -104,51 +106,63 @@ func (f *Firewall) Close() error {
 // wanted ones. Where the kernel holds s already nothing is changed; what others changed or flushed is repaired. Where
 // only prefixes or ports differ, the rules and their counters stay. The slices of s are copied. All errors are
 // joined; without CAP_NET_ADMIN there is one that says how to get it, and ErrNoMasquerade is among them where Apply would
-// do without s.Masquerade.
-func (f *Firewall) Apply(s State) error {
+// do without s.Masquerade. repaired says that weft's table was found gone or changed since the Apply before: somebody
+// else did that.
+func (f *Firewall) Apply(s State) (repaired bool, err error) {
 	if err := s.validate(); err != nil {
-		return fmt.Errorf("firewall state: %w", err)
+		return false, fmt.Errorf("firewall state: %w", err)
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 
 	now, err := f.generation() // before the look at the rules, so that a change during it is seen the next time
 	if err != nil {
-		return explain(err)
+		return false, explain(err)
 	}
 	if now == f.settled && reflect.DeepEqual(s, f.state) {
-		return nil
+		return false, nil
 	}
 	f.settled = 0
 	if s.Keep {
 		kept, err := f.directOfBefore(s.PodCIDRs)
 		if err != nil {
-			return explain(err)
+			return false, explain(err)
 		}
 		s.Direct = slices.Concat(s.Direct, kept)
 	}
 	f.state = s.clone()
-	ownChanged, ownErr := f.applyTable(wantedTable(s))
-	foreignChanged, foreignErr := f.applyForeign(s)
+	ownChanged, repaired, ownErr := f.applyTable(wantedTable(s))
+	foreignChanged, foreignErr := false, error(nil)
+	if s.Manage || !f.swept { // else the rulesets of others, which may be large, are none of weft's business
+		foreignChanged, foreignErr = f.applyForeign(s)
+		f.swept = !s.Manage && foreignErr == nil
+	}
 	if err := errors.Join(ownErr, foreignErr); err != nil {
-		return explain(err)
+		return repaired, explain(err)
 	}
 	if !ownChanged && !foreignChanged {
 		f.settled = now
 	}
-	return nil
+	return repaired, nil
 }
 
-// Remove takes away weft's table, and weft's rules in the tables of others.
-func (f *Firewall) Remove() error {
+// Remove takes away weft's table, and weft's rules in the tables of others, and names what there was of it.
+func (f *Firewall) Remove() (removed []string, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if _, err := f.generation(); err != nil { // for one refusal rather than two
-		return explain(err)
+		return nil, explain(err)
 	}
-	f.settled = 0
-	_, foreignErr := f.applyForeign(State{})
-	return explain(errors.Join(f.removeTable(), foreignErr))
+	f.settled, f.made = 0, nil
+	had, ownErr := f.removeTable()
+	if had {
+		removed = append(removed, "nftables table inet weft")
+	}
+	did, foreignErr := f.applyForeign(State{})
+	if did {
+		removed = append(removed, "the accepts for pods in nftables forward chains of others")
+	}
+	return removed, explain(errors.Join(ownErr, foreignErr))
 }
 
 // Spoofed is how many packets the anti-spoof rules have dropped since the table was made, pods' to data ports among

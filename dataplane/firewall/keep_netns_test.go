@@ -13,7 +13,7 @@ func TestKeep(t *testing.T) {
 	before := testState()
 	before.Keep = true                                                            // of a table that is not there
 	before.Direct = append(before.Direct, netip.MustParsePrefix("10.244.2.0/24")) // one range with 10.244.3.0/24
-	must(t, fw.Apply(before))
+	apply(t, fw, before)
 	elements := func(set string) string {
 		t.Helper()
 		_, list, _ := strings.Cut(run(t, "nft", "list", "set", "inet", "weft", set), "elements = ")
@@ -28,7 +28,7 @@ func TestKeep(t *testing.T) {
 		func() { nft(t, "delete chain inet weft output") }, // the table is made anew
 	} {
 		change()
-		must(t, restarted.Apply(s))
+		apply(t, restarted, s)
 		if got, want := elements(setDirect+"4"), "10.244.2.0/23,10.244.9.0/24"; got != want {
 			t.Errorf("IPv4: %s, want %s", got, want)
 		}
@@ -39,12 +39,12 @@ func TestKeep(t *testing.T) {
 
 	// A block that has become this node's is nobody else's.
 	s.PodCIDRs = append(s.PodCIDRs, netip.MustParsePrefix("10.244.3.0/24"))
-	must(t, restarted.Apply(s))
+	apply(t, restarted, s)
 	if got, want := elements(setDirect+"4"), "10.244.2.0/24,10.244.9.0/24"; got != want {
 		t.Errorf("own block: %s, want %s", got, want)
 	}
 	s.Keep = false
-	must(t, restarted.Apply(s))
+	apply(t, restarted, s)
 	if got4, got6 := elements(setDirect+"4"), elements(setDirect+"6"); got4 != "10.244.9.0/24" || got6 != "" {
 		t.Errorf("without Keep: %s and %s, want 10.244.9.0/24", got4, got6)
 	}
@@ -56,13 +56,13 @@ func TestKeepManages(t *testing.T) {
 	nft(t, `table ip filter { chain FORWARD { type filter hook forward priority filter; iifname "eth0" drop; }; }`)
 	s := testState()
 	s.Manage = true
-	must(t, fw.Apply(s))
+	apply(t, fw, s)
 	before := run(t, "nft", "list", "ruleset")
 	if !strings.Contains(before, acceptComment) {
 		t.Fatalf("no accepts: %s", before)
 	}
 	s.Direct, s.Keep = nil, true
-	must(t, open(t).Apply(s))
+	apply(t, open(t), s)
 	if got := run(t, "nft", "list", "ruleset"); got != before {
 		t.Errorf("with Keep: %s\nbefore: %s", got, before)
 	}

@@ -17,18 +17,29 @@ import (
 
 func ownTable() *nftables.Table { return &nftables.Table{Name: tableName, Family: tableFamily} }
 
-// applyTable makes want the content of weft's table, and says whether that took a transaction.
-func (f *Firewall) applyTable(want *table) (changed bool, err error) {
+// applyTable makes want the content of weft's table, and says whether that took a transaction, and whether the content
+// was another than was made.
+func (f *Firewall) applyTable(want *table) (changed, repaired bool, err error) {
 	have, err := f.listTable()
 	if err != nil {
-		return false, err
+		return false, false, err
 	}
+	disturbed := f.made != nil && !f.made.equal(have)
+	if changed, err = f.fill(have, want); err != nil {
+		return changed, false, err
+	}
+	f.made = want
+	return changed, disturbed && changed, nil
+}
+
+// fill makes want of what weft's table has, nil where there is none.
+func (f *Firewall) fill(have, want *table) (changed bool, err error) {
 	if have == nil || have.frame() != want.frame() {
 		return true, f.makeTable(want)
 	}
 	return f.transact("change the sets of nftables table inet weft", func() (changed bool, err error) {
 		for i, s := range want.sets {
-			if slices.EqualFunc(have.sets[i].elements, s.elements, func(a, b nftables.SetElement) bool { return compareElements(a, b) == 0 }) {
+			if sameElements(have.sets[i].elements, s.elements) {
 				continue
 			}
 			changed = true
@@ -82,16 +93,15 @@ func (f *Firewall) addTable(t *nftables.Table, want *table) error {
 	return nil
 }
 
-func (f *Firewall) removeTable() error {
+func (f *Firewall) removeTable() (had bool, err error) {
 	have, err := f.listTable()
 	if err != nil || have == nil {
-		return err
+		return false, err
 	}
-	_, err = f.transact("remove nftables table inet weft", func() (bool, error) {
+	return f.transact("remove nftables table inet weft", func() (bool, error) {
 		f.conn.DelTable(ownTable())
 		return true, nil
 	})
-	return err
 }
 
 // handle is the i-th set of the table as the library takes it. The ID, which tells the sets of one transaction apart,
@@ -203,6 +213,23 @@ func (t *table) sort() {
 		slices.SortFunc(s.elements, compareElements)
 	}
 	slices.SortFunc(t.chains, func(a, b chain) int { return cmp.Compare(a.name, b.name) })
+}
+
+// equal says whether have, nil for no table, is t but for what counters have counted.
+func (t *table) equal(have *table) bool {
+	if have == nil || have.frame() != t.frame() {
+		return false
+	}
+	for i := range t.sets {
+		if !sameElements(t.sets[i].elements, have.sets[i].elements) {
+			return false
+		}
+	}
+	return true
+}
+
+func sameElements(a, b []nftables.SetElement) bool {
+	return slices.EqualFunc(a, b, func(a, b nftables.SetElement) bool { return compareElements(a, b) == 0 })
 }
 
 // frame writes down all of the table but the elements of its sets and what counters have counted. Two tables with one

@@ -210,6 +210,22 @@ func must(t *testing.T, err error) {
 	}
 }
 
+// apply is an Apply that must succeed.
+func apply(t *testing.T, fw *Firewall, s State) (repaired bool) {
+	t.Helper()
+	repaired, err := fw.Apply(s)
+	must(t, err)
+	return repaired
+}
+
+// remove is a Remove that must succeed.
+func remove(t *testing.T, fw *Firewall) (removed []string) {
+	t.Helper()
+	removed, err := fw.Remove()
+	must(t, err)
+	return removed
+}
+
 func link(t *testing.T, name string) netlink.Link {
 	t.Helper()
 	l, err := netlink.LinkByName(name)

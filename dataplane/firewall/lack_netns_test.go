@@ -35,7 +35,7 @@ func TestKernelWithoutAPart(t *testing.T) {
 			}
 		}
 		before := generationOf(t, fw)
-		_, err := fw.applyTable(want)
+		_, _, err := fw.applyTable(want)
 		if errors.Is(err, ErrNoMasquerade) != test.masquerade || !strings.Contains(explain(err).Error(), test.module) ||
 			strings.Contains(explain(err).Error(), "\n") {
 			t.Errorf("%s: %v, want one line with %q, without masquerade: %t", test.chain, explain(err), test.module, test.masquerade)
@@ -44,7 +44,7 @@ func TestKernelWithoutAPart(t *testing.T) {
 			t.Errorf("%s: the search for what is missing changed the ruleset", test.chain)
 		}
 		s.Masquerade = false
-		must(t, fw.Apply(s))
+		apply(t, fw, s)
 	}
 }
 

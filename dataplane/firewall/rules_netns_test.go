@@ -14,7 +14,7 @@ import (
 
 func TestWhatPassesAndWhatDoesNot(t *testing.T) {
 	l := newLab(t)
-	must(t, l.fw.Apply(testState()))
+	apply(t, l.fw, testState())
 	for family, a := range addressings {
 		l.mustPass(t, family+": from the TUN", l.remote, a.remotePod, l.pod, a.pod, a.remotePod)
 		l.mustPass(t, family+": to the TUN", l.pod, a.pod, l.remote, a.remotePod, a.pod)
@@ -36,7 +36,7 @@ func TestWithoutMasqueradeSourcesStay(t *testing.T) {
 	l := newLab(t)
 	s := testState()
 	s.Masquerade = false
-	must(t, l.fw.Apply(s))
+	apply(t, l.fw, s)
 	for family, a := range addressings {
 		l.mustPass(t, family, l.pod, a.pod, l.underlay, a.outside, a.pod)
 	}
@@ -45,7 +45,7 @@ func TestWithoutMasqueradeSourcesStay(t *testing.T) {
 // As Kubernetes does with what comes to a node's port for a pod elsewhere.
 func TestForwardedWithTheNodesAddressPasses(t *testing.T) {
 	l := newLab(t)
-	must(t, l.fw.Apply(testState()))
+	apply(t, l.fw, testState())
 	nft(t, `table inet kube {
 		chain postrouting {
 			type nat hook postrouting priority srcnat
@@ -59,7 +59,7 @@ func TestForwardedWithTheNodesAddressPasses(t *testing.T) {
 
 func TestTunnelsAreNotTracked(t *testing.T) {
 	l := newLab(t)
-	must(t, l.fw.Apply(testState()))
+	apply(t, l.fw, testState())
 	nft(t, `table inet look {
 		chain in {
 			type filter hook input priority filter
@@ -92,7 +92,7 @@ func TestTunnelsAreNotTracked(t *testing.T) {
 func TestPodsDoNotReachDataPortsOutside(t *testing.T) {
 	l := newLab(t)
 	s := testState()
-	must(t, l.fw.Apply(s))
+	apply(t, l.fw, s)
 	for family, a := range addressings {
 		for _, port := range s.DataPorts {
 			for _, to := range []struct {
@@ -133,7 +133,7 @@ func TestPodsDoNotReachDataPortsInFragments(t *testing.T) {
 		l := newLab(t)
 		s := testState()
 		s.Masquerade = masquerade
-		must(t, l.fw.Apply(s))
+		apply(t, l.fw, s)
 		for family, a := range addressings {
 			var arrives, end, sender *net.UDPConn
 			var err error
@@ -172,19 +172,19 @@ func TestPodsDoNotReachDataPortsInFragments(t *testing.T) {
 func TestPeersComeAndGoWithoutNewRules(t *testing.T) {
 	l := newLab(t)
 	s := testState()
-	must(t, l.fw.Apply(s))
+	apply(t, l.fw, s)
 	a := addressings["IPv4"]
 	l.mustDrop(t, "before it is direct", l.underlay, a.strangerPod, l.pod, a.pod)
 	rules := run(t, "nft", "-a", "list", "table", "inet", "weft")
 
 	s.Direct = append(s.Direct, netip.MustParsePrefix("10.244.4.0/24"))
-	must(t, l.fw.Apply(s))
+	apply(t, l.fw, s)
 	l.mustPass(t, "direct", l.underlay, a.strangerPod, l.pod, a.pod, a.strangerPod)
 	if spoofed(t, l.fw) != 1 {
 		t.Error("the counters are lost")
 	}
 	s.Direct = nil
-	must(t, l.fw.Apply(s))
+	apply(t, l.fw, s)
 	l.mustDrop(t, "not direct any more", l.underlay, a.strangerPod, l.pod, a.pod)
 	l.mustDrop(t, "not direct any more", l.underlay, a.directPod, l.pod, a.pod)
 
@@ -214,7 +214,7 @@ func TestManageLetsPodTrafficThrough(t *testing.T) {
 	}
 	before := run(t, "nft", "list", "ruleset")
 	s := testState()
-	must(t, l.fw.Apply(s))
+	apply(t, l.fw, s)
 	found := findings(t, l.fw)
 	if len(found) != 2 || !strings.HasPrefix(found[0].What, "chain FORWARD of nftables table ip filter drops packets from ") {
 		t.Errorf("found %q", found)
@@ -225,7 +225,7 @@ func TestManageLetsPodTrafficThrough(t *testing.T) {
 		}
 	}
 	s.Manage = true
-	must(t, l.fw.Apply(s))
+	apply(t, l.fw, s)
 	for family, a := range addressings {
 		for _, pair := range []struct {
 			from     netns.NsHandle
@@ -252,14 +252,14 @@ func TestManageLetsPodTrafficThrough(t *testing.T) {
 	}
 
 	s.Manage = false
-	must(t, l.fw.Apply(s))
-	must(t, l.fw.Apply(s))
+	apply(t, l.fw, s)
+	apply(t, l.fw, s)
 	if got := run(t, "iptables-nft", "-S"); strings.Contains(got, "10.244.") {
 		t.Errorf("Manage is off, and rules stay: %s", got)
 	}
 	s.Manage = true
-	must(t, l.fw.Apply(s))
-	must(t, l.fw.Remove())
+	apply(t, l.fw, s)
+	remove(t, l.fw)
 	if got := run(t, "nft", "list", "ruleset"); withoutCounts(got) != withoutCounts(before) {
 		t.Errorf("after Remove: %s\nbefore: %s", got, before)
 	}

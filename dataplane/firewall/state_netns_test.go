@@ -31,7 +31,7 @@ func TestApplyTwiceChangesNothing(t *testing.T) {
 	nft(t, "table ip filter { chain FORWARD { type filter hook forward priority filter; policy drop; }; }")
 	s := testState()
 	s.Manage = true
-	must(t, fw.Apply(s))
+	apply(t, fw, s)
 	before := generationOf(t, fw)
 
 	reordered := s.clone()
@@ -40,12 +40,14 @@ func TestApplyTwiceChangesNothing(t *testing.T) {
 	}
 	reordered.Direct = append(reordered.Direct, reordered.Direct...)
 	restarted := open(t)
-	for _, again := range []func() error{
-		func() error { return fw.Apply(s) }, func() error { return fw.Apply(s) },
-		func() error { return fw.Apply(reordered) },
-		func() error { return restarted.Apply(s) },
+	for _, again := range []func() bool{
+		func() bool { return apply(t, fw, s) }, func() bool { return apply(t, fw, s) },
+		func() bool { return apply(t, fw, reordered) },
+		func() bool { return apply(t, restarted, s) },
 	} {
-		must(t, again())
+		if again() {
+			t.Error("a repair of what is there")
+		}
 		if now := generationOf(t, fw); now != before {
 			t.Fatalf("generation %d, was %d", now, before)
 		}
@@ -58,7 +60,7 @@ func TestWhatOthersChangeIsRepaired(t *testing.T) {
 	nft(t, forward)
 	s := testState()
 	s.Manage = true
-	must(t, fw.Apply(s))
+	apply(t, fw, s)
 	want := run(t, "nft", "list", "ruleset")
 	for _, harm := range []string{
 		"flush ruleset\n" + forward,
@@ -76,9 +78,11 @@ func TestWhatOthersChangeIsRepaired(t *testing.T) {
 		"add table inet weft { flags dormant; }",
 		"flush chain ip filter FORWARD",
 	} {
-		must(t, fw.Apply(s)) // so that it has seen everything in order
+		apply(t, fw, s) // so that it has seen everything in order
 		nft(t, harm)
-		must(t, fw.Apply(s))
+		if repaired := apply(t, fw, s); repaired == (harm == "flush chain ip filter FORWARD") {
+			t.Errorf("after %q: repaired weft's table: %t", harm, repaired)
+		}
 		if got := run(t, "nft", "list", "ruleset"); withoutCounts(sorted(got)) != withoutCounts(sorted(want)) {
 			t.Errorf("after %q: %s\nwant: %s", harm, got, want)
 		}
@@ -110,7 +114,7 @@ func TestRemoveLeavesTheRulesetAsItWas(t *testing.T) {
 	before := run(t, "nft", "list", "ruleset")
 	s := testState()
 	s.Manage = true
-	must(t, fw.Apply(s))
+	apply(t, fw, s)
 	if got := run(t, "nft", "list", "chain", "inet", "filter", "forward"); strings.Count(got, acceptComment) != 4 ||
 		strings.Index(got, acceptComment) < strings.Index(got, "reject") || strings.LastIndex(got, acceptComment) > strings.Index(got, "the last") {
 		t.Errorf("the accepts are not between what is refused for a reason and the last rule: %s", got)
@@ -120,11 +124,11 @@ func TestRemoveLeavesTheRulesetAsItWas(t *testing.T) {
 			t.Errorf("no rule %q: %s", rule, got)
 		}
 	}
-	must(t, fw.Remove())
+	remove(t, fw)
 	if got := run(t, "nft", "list", "ruleset"); got != before {
 		t.Errorf("after Remove: %s\nbefore: %s", got, before)
 	}
-	must(t, fw.Remove())
+	remove(t, fw)
 }
 
 func TestManyPeers(t *testing.T) {
@@ -137,9 +141,9 @@ func TestManyPeers(t *testing.T) {
 		binary.BigEndian.PutUint16(addr[6:], uint16(2*i)) // no two that touch
 		s.Direct = append(s.Direct, netip.PrefixFrom(netip.AddrFrom16(addr), 64))
 	}
-	must(t, fw.Apply(s))
+	apply(t, fw, s)
 	before := generationOf(t, fw)
-	must(t, fw.Apply(s))
+	apply(t, fw, s)
 	if now := generationOf(t, fw); now != before {
 		t.Error("a second Apply changes something")
 	}
@@ -153,7 +157,7 @@ func TestFailuresLeaveNothingBehind(t *testing.T) {
 	fw := newNode(t)
 	nft(t, "table ip filter { chain FORWARD { type filter hook forward priority filter; policy drop; }; }")
 	s := testState()
-	must(t, fw.Apply(s))
+	apply(t, fw, s)
 	before := run(t, "nft", "list", "table", "inet", "weft")
 
 	changed := s.clone()
@@ -164,7 +168,7 @@ func TestFailuresLeaveNothingBehind(t *testing.T) {
 			want.sets[i].elements = []nftables.SetElement{{Key: make([]byte, 1<<16)}} // too long for a message
 		}
 	}
-	if _, err := fw.applyTable(want); err == nil {
+	if _, _, err := fw.applyTable(want); err == nil {
 		t.Fatal("a key of 65,536 octets is taken")
 	}
 	_, err := fw.transact("", func() (bool, error) {
@@ -188,7 +192,7 @@ func TestFailuresLeaveNothingBehind(t *testing.T) {
 
 func TestWithoutNetAdmin(t *testing.T) {
 	fw := newNode(t)
-	must(t, fw.Apply(testState()))
+	apply(t, fw, testState())
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3} // of the test's thread, which ends with it
 	var sets [2]unix.CapUserData
 	must(t, unix.Capget(&header, &sets[0]))
@@ -196,7 +200,9 @@ func TestWithoutNetAdmin(t *testing.T) {
 	must(t, unix.Capset(&header, &sets[0]))
 
 	_, openErr := Open()
-	for name, err := range map[string]error{"Open": openErr, "Apply": fw.Apply(testState()), "Remove": fw.Remove()} {
+	_, applyErr := fw.Apply(testState())
+	_, removeErr := fw.Remove()
+	for name, err := range map[string]error{"Open": openErr, "Apply": applyErr, "Remove": removeErr} {
 		if err == nil || !strings.Contains(err.Error(), "CAP_NET_ADMIN: start it with") || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s = %v, want one line with the capability and how to get it", name, err)
 		}
@@ -213,7 +219,7 @@ func TestStateThatIsNone(t *testing.T) {
 	} {
 		s := testState()
 		change(&s)
-		if fw.Apply(s) == nil {
+		if _, err := fw.Apply(s); err == nil {
 			t.Errorf("%+v is applied", s)
 		}
 	}

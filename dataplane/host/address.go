@@ -33,7 +33,7 @@ func (h *Host) applyAddresses(l *ledger, tun netlink.Link, want []netip.Prefix) 
 	}
 	for _, p := range want {
 		if !found[p] {
-			changes = append(changes, change{what: "add " + thing(p), thing: thing(p), do: func() error { return h.nl.AddrAdd(tun, tunAddress(p)) }})
+			changes = append(changes, change{kind: KindAddress, what: "add " + thing(p), thing: thing(p), do: func() error { return h.nl.AddrAdd(tun, tunAddress(p)) }})
 		}
 	}
 	return l.run(changes)

@@ -39,7 +39,7 @@ func ourRoutes() []string {
 func checkApplied(t *testing.T, h *Host, extraRoutes ...string) {
 	t.Helper()
 	a := link(t, h, "weft0").Attrs()
-	if a.Alias != "weft" || a.MTU != 1472 || a.TxQLen != 1000 || a.GSOMaxSegs != 128 || a.Flags&net.FlagUp == 0 {
+	if a.Alias != "weft" || a.MTU != 1472 || a.TxQLen != txQueueLen || a.GSOMaxSegs != 128 || a.Flags&net.FlagUp == 0 {
 		t.Errorf("link: alias %q mtu %d qlen %d gso_max_segs %d flags %v", a.Alias, a.MTU, a.TxQLen, a.GSOMaxSegs, a.Flags)
 	}
 	addrs, err := h.addresses(link(t, h, "weft0"), netlink.FAMILY_ALL)
@@ -268,7 +268,7 @@ func TestApplyRefusesTheWrongLink(t *testing.T) {
 			t.Errorf("Apply on %s beside weft0 = %v, want %q", name, err, want)
 		}
 	}
-	must(t, h.Remove())
+	remove(t, h)
 	for name, want := range map[string]string{
 		"weft7": "interface weft7 does not exist",
 		"eth0":  "interface eth0 is not a TUN (its type is veth)",

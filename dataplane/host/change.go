@@ -5,10 +5,30 @@ import (
 	"fmt"
 )
 
+// Kind is what a Repair was of. It is a metric's label: a kind has no other values than these.
+type Kind string
+
+// The kinds of what Apply puts in place.
+const (
+	KindLink    Kind = "link" // the TUN, and its attributes
+	KindAddress Kind = "address"
+	KindRoute   Kind = "route"
+	KindRule    Kind = "rule"
+	KindSysctl  Kind = "sysctl"
+)
+
+// Repair is one thing that was in place, and that somebody else removed or changed.
+type Repair struct {
+	Kind Kind
+	What string // as "route 10.244.2.0/24 via 192.0.2.2 dev eth0 proto 119 onlink"
+}
+
 // change is one step towards the wanted state.
 type change struct {
+	kind  Kind
 	what  string // for an error, and empty when do names it itself
 	thing string // what is in place afterwards, if it is something that State wants
+	gone  string // what is not in place afterwards, if somebody may want to know
 	do    func() error
 }
 
@@ -16,7 +36,10 @@ type change struct {
 type ledger struct {
 	before   map[string]bool // in place after the Apply before
 	after    map[string]bool // in place already, or made so
-	repaired []string        // made although they were in place before
+	record   *record         // of sysctls; nil for none
+	sysctls  []sysctl        // that are wanted
+	repaired []Repair        // made although they were in place before
+	removed  []string
 }
 
 // found enters a thing that needs no change.
@@ -37,11 +60,14 @@ func (l *ledger) run(changes []change) error {
 			return err
 		}
 		errs = append(errs, err)
+		if err == nil && c.gone != "" {
+			l.removed = append(l.removed, c.gone)
+		}
 		if err != nil || c.thing == "" {
 			continue
 		}
 		if l.before[c.thing] {
-			l.repaired = append(l.repaired, c.thing)
+			l.repaired = append(l.repaired, Repair{c.kind, c.thing})
 		}
 		l.after[c.thing] = true
 	}

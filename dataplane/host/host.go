@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -89,9 +90,12 @@ type Route struct {
 type Host struct {
 	nl *netlink.Handle
 
-	mu   sync.Mutex      // one Apply or Remove at a time, from the first dump to the last change
-	tun  int             // index of the TUN that Apply took charge of, 0 before
-	held map[string]bool // what the last Apply left in place, by name
+	mu      sync.Mutex      // one Apply or Remove at a time, from the first dump to the last change
+	tun     int             // index of the TUN that Apply took charge of, 0 before
+	name    string          // that it was given
+	held    map[string]bool // what the last Apply left in place, by name
+	sysctls []sysctl        // of the last Apply
+	record  *record         // nil without Remember
 }
 
 // Open connects to the kernel. The caller closes it.
@@ -120,25 +124,21 @@ func (h *Host) Close() error {
 // route without weft's mark in the place of a wanted one is an error, never replaced. Without CAP_NET_ADMIN it
 // stops at the first refusal, with an error that says how to get it.
 //
-// repaired names what the Apply before left in place, s wants too, and was found gone or changed, each as
-// "route 10.244.2.0/24 via 192.0.2.2 dev eth0 proto 119 onlink": somebody else did that.
-func (h *Host) Apply(s State) (repaired []string, err error) {
+// repaired is what the Apply before left in place, s wants too, and was found gone or changed: somebody else did that.
+// A TUN that was renamed since gets its name back.
+func (h *Host) Apply(s State) (repaired []Repair, err error) {
 	if err := s.validate(); err != nil {
 		return nil, fmt.Errorf("host state: %w", err)
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 
-	links, err := h.links()
+	l := ledger{before: h.held, after: make(map[string]bool), record: h.record}
+	links, tun, err := h.claimTUN(&l, s.Link)
 	if err != nil {
-		return nil, err
+		return nil, explain(err)
 	}
-	tun, err := findTUN(links, s.Link)
-	if err != nil {
-		return nil, err
-	}
-	h.tun = tun.Attrs().Index
-	l := ledger{before: h.held, after: make(map[string]bool)}
+	h.tun, h.name = tun.Attrs().Index, s.Link
 	err = explain(l.run([]change{
 		// First, because a change of ip_forward resets the parameters of every interface
 		// (Documentation/networking/ip-sysctl.rst).
@@ -148,42 +148,86 @@ func (h *Host) Apply(s State) (repaired []string, err error) {
 		{do: func() error { return h.applyRoutes(&l, links, s) }}, // a route's source must be an address by now
 		{do: func() error { return h.applyRules(&l, s.marked()) }},
 	}))
-	h.held = l.after
+	h.held, h.sysctls = l.after, l.sysctls
 	return l.repaired, err
+}
+
+// Forget has the next Apply find nothing to be a repair. It is for when the TUN is gone, and all that was on it.
+func (h *Host) Forget() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.held = nil
+}
+
+// Remember has Apply note in file, before it first sets a sysctl that outlives the TUN, what that was. It comes
+// before the first Apply, or before RestoreSysctls.
+func (h *Host) Remember(file string) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	r, err := openRecord(file)
+	if err != nil {
+		return fmt.Errorf("open the record of what sysctls were: %w", err)
+	}
+	h.record = r
+	return nil
+}
+
+// RestoreSysctls puts back the sysctls of the file that Remember was given, where they are as weft set them, removes it,
+// and names what it put back, each as "sysctl net.ipv4.ip_forward=0".
+func (h *Host) RestoreSysctls() (restored []string, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.record == nil {
+		return nil, nil
+	}
+	restored, err = h.record.restore()
+	return restored, explain(err)
+}
+
+// Drifted says whether a sysctl of the last Apply has another value now. The kernel announces changes of a few of them
+// only (Watch).
+func (h *Host) Drifted() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.ContainsFunc(h.sysctls, func(c sysctl) bool {
+		now, err := c.now()
+		return err == nil && now != c.value
+	})
 }
 
 // Remove takes away everything that carries weft's marks and nothing else: the TUN of an earlier Apply and what is
 // left of others, with their addresses and routes, and routes and rules with weft's protocol number. The process
 // that holds the TUN finds its descriptors dead, so close it first. A marked TUN that another process holds is
-// another weftd at work: then Remove touches nothing and returns an error. Sysctls stay: others may have come to
-// need forwarding.
-func (h *Host) Remove() error {
+// another weftd at work: then Remove touches nothing and returns an error. Sysctls stay, but for those of the TUN: see
+// RestoreSysctls. What was removed it names, each as "interface weft0"; the routes of that are not.
+func (h *Host) Remove() (removed []string, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 
 	links, err := h.links()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var deletions []change
 	for _, l := range links {
 		if !isOurs(l) {
 			continue
 		}
-		// One that is not persistent exists as long as a process has it open (TUNSETPERSIST).
-		if a := l.Attrs(); a.Index != h.tun && l.(*netlink.Tuntap).NonPersist {
-			return fmt.Errorf("remove weft's interface and routes: %w", anotherWeftd(a.Name))
+		if a := l.Attrs(); a.Index != h.tun && held(l) {
+			return nil, fmt.Errorf("remove weft's interface and routes: %w", anotherWeftd(a.Name))
 		}
-		deletions = append(deletions, change{what: "delete interface " + l.Attrs().Name, do: func() error {
+		gone := "interface " + l.Attrs().Name
+		deletions = append(deletions, change{what: "delete " + gone, gone: gone, do: func() error {
 			return unless(unix.ENODEV, h.nl.LinkDel(l))
 		}})
 	}
-	h.held = nil
+	h.held, h.sysctls = nil, nil
 	var l ledger
-	return explain(l.run(append(deletions,
+	err = explain(l.run(append(deletions,
 		change{do: func() error { return h.applyRules(&l, nil) }},
 		change{do: func() error { return h.applyRoutes(&l, links, State{}) }},
 	)))
+	return l.removed, err
 }
 
 // validate refuses what no kernel could be brought to, with the caller's mistake in the error.

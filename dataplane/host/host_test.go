@@ -88,7 +88,7 @@ func TestLedgerTellsARepairFromFirstWork(t *testing.T) {
 	if !errors.Is(err, unix.EINVAL) {
 		t.Errorf("run = %v, want %v", err, unix.EINVAL)
 	}
-	if d := cmp.Diff([]string{"stolen"}, l.repaired); d != "" {
+	if d := cmp.Diff([]Repair{{What: "stolen"}}, l.repaired); d != "" {
 		t.Errorf("repaired (-want +got):\n%s", d)
 	}
 	if d := cmp.Diff(map[string]bool{"stays": true, "stolen": true, "first": true}, l.after); d != "" {

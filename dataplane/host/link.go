@@ -9,16 +9,19 @@ import (
 	"strings"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/weft-net/weft/dataplane/packet"
 )
 
 const (
-	// txQueueLen is the TUN's transmit queue in packets, per queue descriptor. It must last while the worker that
-	// drains it waits for a CPU: one scheduler slice of another task, about 3 ms, at the 290,000 packets a second
-	// that one worker carries is 870 packets. TUN's default of 500 drops in the middle of it. More only adds
-	// delay: 1000 packets are 20 ms at 50,000 a second, and at most 1000 * 64 KiB = 64 MiB of superpackets.
-	txQueueLen = 1000
+	// txQueueLen is the TUN's transmit queue in packets, per queue descriptor. It must last while nobody drains it:
+	// a restart of weftd by systemd takes some 100 ms, in which 50,000 packets a second are 5,000, and a machine
+	// that is busy takes twice as long. It cannot be longer at such times only: to change it takes the device's
+	// queueing discipline away for a moment, and packets with it (dev_qdisc_change_tx_queue_len, net/sched/sch_generic.c). More
+	// adds delay where a worker is overloaded: at the 290,000 packets a second that one carries these are
+	// 34 ms. Of superpackets as many are 640 MB, but TCP's windows end before that.
+	txQueueLen = 10_000
 
 	// gsoMaxSegs is the most segments a superpacket from the kernel may stand for.
 	gsoMaxSegs = packet.MaxSegments
@@ -29,6 +32,43 @@ const (
 	// ip6AddrGenModeNone is IN6_ADDR_GEN_MODE_NONE of linux/if_link.h: no link-local address is made.
 	ip6AddrGenModeNone = 1
 )
+
+// claimTUN returns all links, and among them the TUN that Apply takes charge of: the one of the Apply before, which
+// gets its name back where somebody gave it another, or else the one of that name.
+func (h *Host) claimTUN(l *ledger, name string) (links []netlink.Link, tun netlink.Link, err error) {
+	if links, err = h.links(); err != nil {
+		return nil, nil, err
+	}
+	thing := "interface " + name
+	for _, tun := range links {
+		now := tun.Attrs().Name
+		if tun.Attrs().Index != h.tun || name != h.name || !isTUN(tun) || now == name {
+			continue
+		}
+		back := change{kind: KindLink, what: fmt.Sprintf("rename interface %s back to %s", now, name), thing: thing, do: func() error { return h.rename(tun, name) }}
+		if err := l.run([]change{back}); err != nil {
+			return nil, nil, err
+		}
+		if links, err = h.links(); err != nil {
+			return nil, nil, err
+		}
+	}
+	l.found(thing)
+	tun, err = findTUN(links, name)
+	return links, tun, err
+}
+
+// rename takes the link down where the kernel asks for that (before 6.2).
+func (h *Host) rename(l netlink.Link, name string) error {
+	err := h.nl.LinkSetName(l, name)
+	if errors.Is(err, unix.EBUSY) {
+		if err := h.nl.LinkSetDown(l); err != nil {
+			return err
+		}
+		return h.nl.LinkSetName(l, name)
+	}
+	return err
+}
 
 // findTUN returns the TUN named name. Another TUN with weft's mark is an error: two daemons in one network
 // namespace would take each other's routes for leftovers.
@@ -54,15 +94,15 @@ func findTUN(links []netlink.Link, name string) (netlink.Link, error) {
 // ErrAnother is wrapped by Apply and Remove where another process's TUN carries weft's mark; they changed nothing.
 var ErrAnother = errors.New("another weftd runs in this network namespace")
 
-// CheckAlone returns an error that wraps ErrAnother where some TUN carries weft's mark. It is for a process that has
-// not made its own yet.
-func (h *Host) CheckAlone() error {
+// CheckAlone returns an error that wraps ErrAnother where some process has a TUN open that carries weft's mark. It is for
+// a process that has not made its own yet, and has inherited none but, it may be, the one called inherited.
+func (h *Host) CheckAlone(inherited string) error {
 	links, err := h.links()
 	if err != nil {
 		return err
 	}
 	for _, l := range links {
-		if isOurs(l) {
+		if isOurs(l) && held(l) && l.Attrs().Name != inherited {
 			return anotherWeftd(l.Attrs().Name)
 		}
 	}
@@ -95,7 +135,7 @@ func (h *Host) applyLink(l *ledger, tun netlink.Link, s State) error {
 			l.found(thing)
 			return
 		}
-		changes = append(changes, change{what: "set " + thing, thing: thing, do: do})
+		changes = append(changes, change{kind: KindLink, what: "set " + thing, thing: thing, do: do})
 	}
 	set(now.Alias == Alias, "alias "+Alias, func() error { return h.nl.LinkSetAlias(tun, Alias) })
 	set(now.MTU == s.MTU, fmt.Sprint("mtu ", s.MTU), func() error { return h.nl.LinkSetMTU(tun, s.MTU) })

@@ -103,8 +103,11 @@ func setSysctl(t *testing.T, path, value string) {
 // apply is an Apply that must succeed.
 func apply(t *testing.T, h *Host, s State) (repaired []string) {
 	t.Helper()
-	repaired, err := h.Apply(s)
+	repairs, err := h.Apply(s)
 	must(t, err)
+	for _, r := range repairs {
+		repaired = append(repaired, r.What)
+	}
 	return repaired
 }
 

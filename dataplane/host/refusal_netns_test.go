@@ -29,10 +29,11 @@ func TestWithoutNetAdmin(t *testing.T) {
 	wrong := testState()
 	wrong.MTU, wrong.Routes = 1400, nil
 	_, applyErr := h.Apply(wrong)
+	_, removeErr := h.Remove()
 	for name, err := range map[string]error{
 		"CheckCapabilities": CheckCapabilities(),
 		"Apply":             applyErr,
-		"Remove":            h.Remove(),
+		"Remove":            removeErr,
 	} {
 		if err == nil || !strings.Contains(err.Error(), netAdminFix) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s = %v, want one line with the capability and how to get it", name, err)

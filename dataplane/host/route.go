@@ -141,14 +141,14 @@ func (h *Host) routeChanges(plan routePlan, names linkNames) []change {
 	var changes []change
 	for _, r := range plan.add {
 		thing := "route " + names.describe(r)
-		changes = append(changes, change{what: "add " + thing, thing: thing, do: func() error { return h.nl.RouteAdd(&r) }})
+		changes = append(changes, change{kind: KindRoute, what: "add " + thing, thing: thing, do: func() error { return h.nl.RouteAdd(&r) }})
 	}
 	for _, r := range plan.replace {
 		thing := "route " + names.describe(r)
-		changes = append(changes, change{what: "replace " + thing, thing: thing, do: func() error { return h.nl.RouteReplace(&r) }})
+		changes = append(changes, change{kind: KindRoute, what: "replace " + thing, thing: thing, do: func() error { return h.nl.RouteReplace(&r) }})
 	}
 	for _, r := range plan.remove {
-		changes = append(changes, change{what: "remove route " + names.describe(r), do: func() error {
+		changes = append(changes, change{what: "remove route " + names.describe(r), gone: "route " + names.describe(r), do: func() error {
 			return unless(unix.ESRCH, h.nl.RouteDel(&r))
 		}})
 	}

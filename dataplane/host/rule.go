@@ -41,12 +41,12 @@ func (h *Host) applyRules(l *ledger, want []int) error {
 				missing = false
 				l.found(describeRule(r))
 			default:
-				changes = append(changes, change{what: "remove " + describeRule(r), do: func() error { return unless(unix.ENOENT, h.nl.RuleDel(&r)) }})
+				changes = append(changes, change{what: "remove " + describeRule(r), gone: describeRule(r), do: func() error { return unless(unix.ENOENT, h.nl.RuleDel(&r)) }})
 			}
 		}
 		if missing {
 			thing := describeRule(wanted)
-			changes = append(changes, change{what: "add " + thing, thing: thing, do: func() error { return h.nl.RuleAdd(&wanted) }})
+			changes = append(changes, change{kind: KindRule, what: "add " + thing, thing: thing, do: func() error { return h.nl.RuleAdd(&wanted) }})
 		}
 	}
 	return l.run(changes)

@@ -13,6 +13,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// Whose change resets the parameters of every interface (Documentation/networking/ip-sysctl.rst).
+const (
+	forwarding4 = "net/ipv4/ip_forward"
+	forwarding6 = "net/ipv6/conf/all/forwarding"
+)
+
 // sysctl is a wanted kernel parameter. Its path is relative to /proc/sys.
 type sysctl struct {
 	path  string
@@ -20,12 +26,13 @@ type sysctl struct {
 	// hostPath is what to set outside a container in which /proc/sys is read-only, if it is not path. The TUN's own
 	// parameters cannot be set there before it exists; it takes them from "default" when it is made.
 	hostPath string
+	ours     bool // of the TUN, with which it goes
 }
 
 // linkSysctls are the parameters of the TUN.
 func linkSysctls(s State) []sysctl {
 	conf := func(family, name, value string) sysctl {
-		return sysctl{"net/" + family + "/conf/" + s.Link + "/" + name, value, "net/" + family + "/conf/default/" + name}
+		return sysctl{"net/" + family + "/conf/" + s.Link + "/" + name, value, "net/" + family + "/conf/default/" + name, true}
 	}
 	list := []sysctl{
 		// Loose: while routes change, a pod's packet may arrive here although the way back to it leads elsewhere.
@@ -48,7 +55,7 @@ func (l *ledger) applyForwarding(s State) error {
 		changes = append(changes, change{do: func() error { return l.applySysctls([]sysctl{c}) }})
 	}
 	if s.wants(netlink.FAMILY_V4) {
-		apply(sysctl{path: "net/ipv4/ip_forward", value: "1"})
+		apply(sysctl{path: forwarding4, value: "1"})
 	}
 	if s.wants(netlink.FAMILY_V6) {
 		changes = append(changes, change{do: func() error { return l.forwardIPv6(s.Link) }})
@@ -61,10 +68,10 @@ func (l *ledger) applyForwarding(s State) error {
 
 // forwardIPv6 turns forwarding on. A host that forwards ignores router advertisements where accept_ra is 1, and
 // drops the default routes it has from them (rt6_purge_dflt_routers, net/ipv6/route.c), unless accept_ra is 2: so
-// interfaces that listened go on to listen. An interface that comes later does not, and must not: a pod on the other
+// interfaces that listened go on to listen, also when somebody has changed that. An interface that comes later does not, and must not: a pod on the other
 // end of it could make itself the host's router.
 func (l *ledger) forwardIPv6(tun string) error {
-	forwarding := sysctl{path: "net/ipv6/conf/all/forwarding", value: "1"}
+	forwarding := sysctl{path: forwarding6, value: "1"}
 	now, err := forwarding.now()
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("set sysctl %s to 1: %w: this kernel runs without IPv6: boot it without `ipv6.disable=1`, or leave IPv6 out of weft's configuration",
@@ -73,15 +80,14 @@ func (l *ledger) forwardIPv6(tun string) error {
 	if err != nil {
 		return err
 	}
-	if now != forwarding.value {
-		if err := l.keepRouterAdvertisements(tun); err != nil {
-			return fmt.Errorf("keep listening to router advertisements, before net.ipv6.conf.all.forwarding=1: %w", err)
-		}
+	if err := l.keepRouterAdvertisements(tun, now != forwarding.value); err != nil {
+		return fmt.Errorf("keep listening to router advertisements, before net.ipv6.conf.all.forwarding=1: %w", err)
 	}
 	return l.applySysctls([]sysctl{forwarding})
 }
 
-func (l *ledger) keepRouterAdvertisements(tun string) error {
+// keepRouterAdvertisements is for the interfaces that listen before the host forwards, and for those that did.
+func (l *ledger) keepRouterAdvertisements(tun string, before bool) error {
 	files, err := filepath.Glob("/proc/sys/net/ipv6/conf/*/accept_ra")
 	if err != nil {
 		return err
@@ -91,7 +97,7 @@ func (l *ledger) keepRouterAdvertisements(tun string) error {
 		link := filepath.Base(filepath.Dir(file))
 		c := sysctl{path: "net/ipv6/conf/" + link + "/accept_ra", value: "2"}
 		skip := slices.Contains([]string{"all", "default", "lo", tun}, link)
-		if now, err := c.now(); err == nil && now == "1" && !skip {
+		if now, err := c.now(); err == nil && !skip && (before && now == "1" || l.record.has(c.path)) {
 			listening = append(listening, c)
 		}
 	}
@@ -121,11 +127,14 @@ func (l *ledger) applySysctls(want []sysctl) error {
 	var changes []change
 	for _, c := range want {
 		thing := fmt.Sprintf("sysctl %s=%s", sysctlName(c.path), c.value)
+		l.sysctls = append(l.sysctls, c)
 		switch now, err := c.now(); {
 		case err == nil && now == c.value:
 			l.found(thing)
 		case err == nil:
-			changes = append(changes, change{what: "set " + thing, thing: thing, do: c.set})
+			changes = append(changes, change{kind: KindSysctl, what: "set " + thing, thing: thing, do: func() error {
+				return errors.Join(l.record.note(c, now), c.set()) // pods need it, whatever becomes of the record
+			}})
 		default:
 			changes = append(changes, change{what: "read " + thing, do: func() error { return err }})
 		}

@@ -17,6 +17,7 @@ import (
 // Underlay is the interface and the addresses by which other nodes reach this one.
 type Underlay struct {
 	Interface string
+	Index     int          // of the interface: one that was removed and made again has another
 	Addresses []netip.Addr // one of a family at the most, one at the least, IPv4 first
 	MTU       int          // of the interface, in octets
 	Why       string       // how it was chosen, for the user: "interface of the default route (via 198.51.100.254, metric 0)"
@@ -42,6 +43,35 @@ func (h *Host) Underlay(choice string) (Underlay, error) {
 		return Underlay{}, fmt.Errorf("choose the underlay: %w", err)
 	}
 	return u, nil
+}
+
+// UnderlayAfter is Underlay for a node that has one: on the same interface it keeps each of its addresses that is
+// still as good as any, though one that came later might be chosen at a start.
+func (h *Host) UnderlayAfter(choice string, before Underlay) (Underlay, error) {
+	inv, err := h.inventory()
+	if err != nil {
+		return Underlay{}, err
+	}
+	u, err := inv.choose(choice)
+	if err != nil {
+		return Underlay{}, fmt.Errorf("choose the underlay: %w", err)
+	}
+	return inv.keep(choice, u, before), nil
+}
+
+func (inv inventory) keep(choice string, u, before Underlay) Underlay {
+	if _, err := netip.ParseAddr(choice); err == nil || u.Index != before.Index {
+		return u
+	}
+	for i, a := range u.Addresses {
+		for _, b := range before.Addresses {
+			stays := func(p netip.Prefix) bool { return p.Addr() == b }
+			if a.Is4() == b.Is4() && slices.ContainsFunc(inv.sources(familyOf(b), u.Index), stays) {
+				u.Addresses[i] = b
+			}
+		}
+	}
+	return u
 }
 
 func (inv inventory) choose(choice string) (Underlay, error) {
@@ -175,7 +205,7 @@ func underlayOn(l netlink.Link, addrs []netip.Addr, why string) (Underlay, error
 	case a.Flags&net.FlagUp == 0:
 		return Underlay{}, fmt.Errorf("interface %s is down: `ip link set %[1]s up`", a.Name)
 	}
-	return Underlay{Interface: a.Name, Addresses: addrs, MTU: a.MTU, Why: why}, nil
+	return Underlay{Interface: a.Name, Index: a.Index, Addresses: addrs, MTU: a.MTU, Why: why}, nil
 }
 
 // defaultRoute is the default route of a family with the lowest metric, of one interface or of any when index is 0,

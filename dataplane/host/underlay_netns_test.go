@@ -31,7 +31,7 @@ func TestUnderlay(t *testing.T) {
 	must(t, h.nl.RouteAdd(&netlink.Route{Dst: hostNet("0.0.0.0/0"), Gw: net.ParseIP("203.0.113.1"), Priority: 100}))
 	must(t, h.nl.RouteAdd(&netlink.Route{Dst: hostNet("0.0.0.0/0"), Gw: net.ParseIP("198.51.100.254"), LinkIndex: eth0.Attrs().Index}))
 
-	want := Underlay{Interface: "eth0", Addresses: []netip.Addr{netip.MustParseAddr("198.51.100.2")}, MTU: 1450,
+	want := Underlay{Interface: "eth0", Index: eth0.Attrs().Index, Addresses: []netip.Addr{netip.MustParseAddr("198.51.100.2")}, MTU: 1450,
 		Why: "interface of the default route (via 198.51.100.254, metric 0); of its 2 addresses the one in the gateway's subnet"}
 	got, err := h.Underlay("")
 	must(t, err)

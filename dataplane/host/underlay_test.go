@@ -176,3 +176,32 @@ func TestChooseUnderlay(t *testing.T) {
 		})
 	}
 }
+
+// An address that was chosen stays, whatever would be chosen now, while it is as good.
+func TestUnderlayAddressStays(t *testing.T) {
+	inv := testInventory()
+	inv.routes = []netlink.Route{testDefault(3, "198.51.100.254", 100)}
+	for _, c := range []struct {
+		choice, before string
+		index          int
+		want           string
+	}{
+		{"", "198.51.100.3", 3, "198.51.100.3"},
+		{"", "203.0.113.3", 3, "203.0.113.3"}, // not in the gateway's subnet
+		{"", "203.0.113.3", 2, "198.51.100.3"},
+		{"", "198.51.100.9", 3, "198.51.100.3"}, // became a secondary one
+		{"", "192.0.2.2", 3, "198.51.100.3"},    // another interface's
+		{"198.51.100.3", "203.0.113.3", 3, "198.51.100.3"},
+		{"eth8", "2001:db8:8::44", 8, "2001:db8:8::44"},
+		{"eth8", "2001:db8:8::2", 8, "2001:db8:8::4"}, // deprecated
+	} {
+		u, err := inv.choose(c.choice)
+		if err != nil {
+			t.Fatal(err)
+		}
+		u = inv.keep(c.choice, u, Underlay{Index: c.index, Addresses: []netip.Addr{netip.MustParseAddr(c.before)}})
+		if got := u.Address().String(); got != c.want {
+			t.Errorf("%q after %s on %d: %s, want %s", c.choice, c.before, c.index, got, c.want)
+		}
+	}
+}

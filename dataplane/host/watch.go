@@ -14,7 +14,16 @@ import (
 // that come while a token waits to be taken are covered by it, so whoever takes one and then looks has seen them
 // all. The channel is closed when ctx is done and the goroutine behind it has ended, or earlier if the socket fails.
 func (h *Host) Watch(ctx context.Context) (<-chan struct{}, error) {
-	socket, err := subscribe()
+	return follow(ctx, unix.NETLINK_ROUTE, routeGroups())
+}
+
+// WatchRules is Watch for the rules of nftables: there is a token after every transaction, whoever made it.
+func (h *Host) WatchRules(ctx context.Context) (<-chan struct{}, error) {
+	return follow(ctx, unix.NETLINK_NETFILTER, []int{unix.NFNLGRP_NFTABLES})
+}
+
+func follow(ctx context.Context, protocol int, groups []int) (<-chan struct{}, error) {
+	socket, err := subscribe(protocol, groups)
 	if err != nil {
 		return nil, fmt.Errorf("subscribe to the kernel's network changes: %w", err)
 	}
@@ -23,23 +32,27 @@ func (h *Host) Watch(ctx context.Context) (<-chan struct{}, error) {
 	return changed, nil
 }
 
-// subscribe returns a netlink socket on which the kernel announces changes.
-func subscribe() (*os.File, error) {
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE)
+func routeGroups() []int {
+	return []int{unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
+		unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV6_RULE,
+		unix.RTNLGRP_IPV4_NETCONF, unix.RTNLGRP_IPV6_NETCONF}
+}
+
+// subscribe returns a netlink socket on which the kernel announces changes to the groups.
+func subscribe(protocol int, numbers []int) (*os.File, error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, protocol)
 	if err != nil {
 		return nil, err
 	}
 	var groups uint32
-	for _, g := range []int{unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
-		unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV6_RULE,
-		unix.RTNLGRP_IPV4_NETCONF, unix.RTNLGRP_IPV6_NETCONF} {
+	for _, g := range numbers {
 		groups |= 1 << (g - 1)
 	}
 	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: groups}); err != nil {
 		unix.Close(fd)
 		return nil, err
 	}
-	return os.NewFile(uintptr(fd), "rtnetlink"), nil
+	return os.NewFile(uintptr(fd), "netlink"), nil
 }
 
 // relay turns messages into tokens until ctx is done. It owns socket and changed.

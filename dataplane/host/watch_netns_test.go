@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"os/exec"
 	"testing"
 	"time"
 
@@ -89,7 +90,7 @@ func TestWatchAndRepair(t *testing.T) {
 	} {
 		settle(t, h, changed)
 		before := snapshot(t, h)
-		socket, err := subscribe() // one that has heard nothing else
+		socket, err := subscribe(unix.NETLINK_ROUTE, routeGroups()) // one that has heard nothing else
 		must(t, err)
 		must(t, c.spoil())
 		must(t, socket.SetReadDeadline(time.Now().Add(5*time.Second)))
@@ -129,7 +130,7 @@ func TestWatchGoesOnAfterAnOverrun(t *testing.T) {
 	h := newNamespace(t)
 	newTUN(t, "weft0")
 	must(t, h.nl.LinkSetUp(link(t, h, "weft0")))
-	socket, err := subscribe()
+	socket, err := subscribe(unix.NETLINK_ROUTE, routeGroups())
 	must(t, err)
 	raw, err := socket.SyscallConn()
 	must(t, err)
@@ -150,4 +151,23 @@ func TestWatchGoesOnAfterAnOverrun(t *testing.T) {
 		add(1000 + i)
 	}
 	awaitChange(t, changed, "the last route")
+}
+
+func TestWatchRules(t *testing.T) {
+	h := newNamespace(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	changed, err := h.WatchRules(ctx)
+	must(t, err)
+	for _, change := range []string{"add table inet weft", "add set inet weft s { type ipv4_addr; }", "add element inet weft s { 192.0.2.1 }", "flush ruleset"} {
+		if out, err := exec.Command("nft", change).CombinedOutput(); err != nil {
+			t.Fatalf("nft %s: %v\n%s", change, err, out)
+		}
+		awaitChange(t, changed, change)
+		for len(changed) > 0 {
+			<-changed
+		}
+	}
+	cancel()
+	for range changed { // until it is closed
+	}
 }

@@ -15,10 +15,10 @@ import (
 // padding of a request:
 //
 //	 0  version, 1
-//	 1  type: 1 request, 2 answer
+//	 1  type: 1 request, 2 answer; 3 question, 4 testimony: see trace.go
 //	 2  zero
-//	 4  size of the outer IP packet of the request, big endian
-//	 8  nonce: random in a request, the request's in its answer
+//	 4  size of the outer IP packet of the request, big endian; 0 in a question, a Sighting in a testimony
+//	 8  nonce: random in a request, the request's in its answer; the marker that a question is about
 //	16  HMAC-SHA256 of the above and of both node IDs, cut to 16 bytes
 //
 // The IDs, sender's first, keep a message from being of use to anyone but the one
@@ -37,6 +37,9 @@ type kind uint8
 const (
 	request kind = 1
 	answer  kind = 2
+
+	question  kind = 3
+	testimony kind = 4
 )
 
 // Why Receive takes no message.
@@ -83,7 +86,7 @@ func parse(b []byte) (m message, ok bool) {
 		return m, false
 	}
 	m = message{kind: kind(b[1]), size: int(binary.BigEndian.Uint32(b[4:])), nonce: binary.BigEndian.Uint64(b[8:])}
-	return m, m.kind == request || m.kind == answer
+	return m, request <= m.kind && m.kind <= testimony
 }
 
 // authentic says whether b, which can be parsed, was made by from for to, with any of the keys.

@@ -10,6 +10,7 @@
 // In the order in which a way meets them:
 //
 //	path.go     the desired set of ways
+//	recall.go   what an earlier Tracker knew of them
 //	lane.go     which one is next, within a limit of probes a second
 //	live.go     a small probe now and then: does it work?
 //	sizes.go    large ones: what does it take?
@@ -95,6 +96,10 @@ type Tracker struct {
 	flights      map[uint64]flight // probes under way, by nonce
 	departures   []departure       // the same, in order
 	pongs        map[uint64]time.Duration
+	recalled     map[Way]State // see Recall
+
+	asked   map[uint64]asked // by marker
+	observe func(peer string, marker uint64, now time.Time) Sighting
 
 	answers *rate.Limiter // for all peers
 	jitter  *rand.Rand
@@ -148,6 +153,7 @@ func New(self string, key [32]byte, now time.Time) *Tracker {
 		large:   lane{limit: rate.NewLimiter(largeRate, largeBurst)},
 		flights: map[uint64]flight{},
 		pongs:   map[uint64]time.Duration{},
+		asked:   map[uint64]asked{},
 		answers: rate.NewLimiter(answerRate, answerBurst),
 		jitter:  rand.New(rand.NewPCG(binary.BigEndian.Uint64(seed[:]), uint64(now.UnixNano()))),
 	}
@@ -227,6 +233,7 @@ func (t *Tracker) begin(w *way, now time.Time) {
 		w.known, w.works = true, true
 		return
 	}
+	t.recall(w)
 	t.small.set(&w.live, now.Add(t.upTo(hurry)))
 }
 

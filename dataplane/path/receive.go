@@ -73,8 +73,13 @@ func (t *Tracker) Receive(peer string, message []byte, size int, now time.Time) 
 	if !t.authentic(message, peer, t.self) {
 		return nil, ErrForged
 	}
-	if m.kind == request {
+	switch m.kind {
+	case request:
 		return t.reply(p, m, size, now)
+	case question:
+		return t.testify(p, m, now)
+	case testimony:
+		return nil, t.hear(p, m)
 	}
 	return nil, t.take(p, m, now)
 }

@@ -154,6 +154,7 @@ func (g *Gossip) setAlive(n *memberlist.Node, alive bool) {
 			signal(g.met)
 		}
 		g.learned(joinNews)
+		delete(g.disputes, n.Name)
 	} else {
 		delete(g.peers, id)
 		g.flapped(id, time.Now())
@@ -190,12 +191,41 @@ func signal(ch chan<- struct{}) {
 	}
 }
 
-// NotifyConflict says that one node ID was seen at two addresses. It happens for a
-// moment when a node restarts with a new address; else its key was copied.
+// NotifyConflict says that one node ID was seen at two addresses. It happens while a node
+// has a new address, and is not yet found dead at the old one; else its key was copied.
 func (d *delegate) NotifyConflict(existing, other *memberlist.Node) {
+	if !d.g.disputed(existing.Name, time.Now()) {
+		return
+	}
 	d.g.conflicts.Add(1)
 	d.g.warn("conflict "+existing.Name, "one node ID at two addresses: if this lasts, a machine was cloned with its state directory; remove that on the copy",
 		"id", existing.Name, "has", nodeAddr(existing), "also", nodeAddr(other))
+}
+
+// dispute is about the address of a node.
+type dispute struct{ since, last time.Time }
+
+// maxDisputes bounds what is remembered: whoever has the gossip key can make up nodes.
+const maxDisputes = 1000
+
+// disputeWindow is how far apart two exchanges with a copy may be.
+const disputeWindow = 10 * time.Minute
+
+// disputed says whether a node's address is disputed for longer than a move takes. That ends with
+// the node's being alive again.
+func (g *Gossip) disputed(node string, now time.Time) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	d := g.disputes[node]
+	if now.Sub(d.last) > disputeWindow {
+		d.since = now
+	}
+	d.last = now
+	if len(g.disputes) >= maxDisputes {
+		clear(g.disputes)
+	}
+	g.disputes[node] = d
+	return now.Sub(d.since) >= g.timing.move
 }
 
 func nodeAddr(n *memberlist.Node) netip.AddrPort {

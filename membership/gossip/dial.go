@@ -60,6 +60,17 @@ func parseNames(list []string, port uint16) ([]name, error) {
 	return names, nil
 }
 
+// SetJoin replaces Config.Join; those that are in no other way known are dialled within 30 s. On an
+// error it stays.
+func (g *Gossip) SetJoin(list []string) error {
+	names, err := parseNames(list, g.addr.Port())
+	if err != nil {
+		return err
+	}
+	g.join.Store(&names)
+	return nil
+}
+
 // resolve returns the addresses of the join names now, in the family that this node
 // gossips in and without its own, and an error for each name that has none.
 func (g *Gossip) resolve(ctx context.Context) (addrs []netip.AddrPort, errs []error) {
@@ -91,9 +102,10 @@ func (g *Gossip) lookUp(ctx context.Context) []answer {
 	}
 	ctx, cancel := context.WithTimeout(ctx, g.timing.resolve)
 	defer cancel()
-	answers := make([]answer, len(g.join))
+	join := *g.join.Load()
+	answers := make([]answer, len(join))
 	var wg sync.WaitGroup
-	for i, n := range g.join { // at once, since each may take the whole time
+	for i, n := range join { // at once, since each may take the whole time
 		wg.Go(func() {
 			answers[i].name = n
 			answers[i].ips, answers[i].err = g.resolver.LookupNetIP(ctx, family, n.host)

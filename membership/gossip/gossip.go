@@ -52,6 +52,7 @@ type timing struct {
 	republish                time.Duration // least time between two Refreshes
 	second                   time.Duration // from the first contact to a second exchange
 	pull                     time.Duration // between two pulls
+	move                     time.Duration // from a node's new address to its death at the old one, at the most
 }
 
 func defaultTiming() *timing {
@@ -73,6 +74,7 @@ func defaultTiming() *timing {
 		republish:       time.Second,
 		second:          time.Second,
 		pull:            time.Second,
+		move:            20 * time.Second,
 	}
 }
 
@@ -84,7 +86,7 @@ type Gossip struct {
 	timing   *timing
 	list     *memberlist.Memberlist
 	addr     netip.AddrPort
-	join     []name
+	join     atomic.Pointer[[]name] // not changed once stored
 	resolver *net.Resolver
 	queue    *memberlist.TransmitLimitedQueue
 	keyring  *memberlist.Keyring // nil without a key
@@ -97,6 +99,7 @@ type Gossip struct {
 	mu       sync.Mutex
 	peers    map[membership.ID]netip.AddrPort // alive others, as memberlist knows them
 	rejected map[string]uint64
+	disputes map[string]dispute // by node
 	// announced is the own record that was last queued.
 	announced membership.Envelope
 
@@ -141,6 +144,7 @@ func New(c Config) (*Gossip, error) {
 		flaps:    newThrottle(flapWindow),
 		peers:    make(map[membership.ID]netip.AddrPort),
 		rejected: make(map[string]uint64),
+		disputes: make(map[string]dispute),
 		learnt:   make(chan struct{}, 1),
 		digests:  make(chan membership.Digest, maxUnanswered),
 		rings:    make(chan []byte, maxRings),
@@ -156,7 +160,7 @@ func New(c Config) (*Gossip, error) {
 		return nil, err
 	}
 	g.addr = bound
-	if g.join, err = parseNames(c.Join, bound.Port()); err != nil {
+	if err := g.SetJoin(c.Join); err != nil {
 		return nil, errors.Join(err, t.Shutdown())
 	}
 	conf := g.memberlistConfig(c, t)
@@ -219,7 +223,7 @@ type Stats struct {
 	Rejected      map[string]uint64 // records by membership.Reject
 	Redials       uint64            // dials to members not alive and to join names
 	Reached       uint64            // of those, answered
-	Conflicts     uint64            // one node ID at two addresses
+	Conflicts     uint64            // one node ID at two addresses, for longer than a move takes
 	Displaced     uint64            // inbound streams closed for others
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -63,11 +64,10 @@ func TestSyncTargets(t *testing.T) {
 					c.join[i] = n.gossip.Addr().String()
 				}
 			}
-			var err error
-			if n.gossip.join, err = parseNames(c.join, n.gossip.Addr().Port()); err != nil {
+			if err := n.gossip.SetJoin(c.join); err != nil {
 				t.Fatal(err)
 			}
-			err = n.gossip.Sync(t.Context())
+			err := n.gossip.Sync(t.Context())
 			if !errors.Is(err, c.want) || err != nil && (!strings.Contains(err.Error(), c.text) || strings.Contains(err.Error(), "\n")) {
 				t.Fatalf("Sync: %v; want %v naming %q on one line", err, c.want, c.text)
 			}
@@ -267,8 +267,7 @@ func TestCloseInterruptsDials(t *testing.T) {
 // A machine that joins through an address it does not know to be its own.
 func TestAnswerOfOneself(t *testing.T) {
 	n := launch(t, 1, Config{}, newIdentity(t))
-	var err error
-	if n.gossip.join, err = parseNames([]string{forward(t, n.gossip.Addr().String())}, 0); err != nil {
+	if err := n.gossip.SetJoin([]string{forward(t, n.gossip.Addr().String())}); err != nil {
 		t.Fatal(err)
 	}
 	if err := n.gossip.Sync(t.Context()); !errors.Is(err, errSelf) || !errors.Is(err, ErrNoAnswer) {
@@ -385,5 +384,26 @@ func TestSilentResolver(t *testing.T) {
 	defer cancel()
 	if err := b.gossip.Sync(ctx); err != nil {
 		t.Errorf("the seed that is there was not reached: %v", err)
+	}
+}
+
+// A node that moves is at two addresses until it is found dead at the first; a copy of it is for
+// good.
+func TestDisputes(t *testing.T) {
+	g := &Gossip{timing: defaultTiming(), disputes: make(map[string]dispute)}
+	began := time.Now()
+	for after := range 100 {
+		if got, want := g.disputed("a", began.Add(time.Duration(after)*time.Second)), after >= 20; got != want {
+			t.Fatalf("after %d s: %v, want %v", after, got, want)
+		}
+	}
+	if g.disputed("a", began.Add(time.Hour)) {
+		t.Error("another move is a dispute at once")
+	}
+	for i := range 3 * maxDisputes {
+		g.disputed(strconv.Itoa(i), began)
+	}
+	if len(g.disputes) > maxDisputes {
+		t.Errorf("%d remembered", len(g.disputes))
 	}
 }

@@ -40,6 +40,7 @@ func fast() *timing {
 		republish:    20 * time.Millisecond,
 		second:       100 * time.Millisecond,
 		pull:         50 * time.Millisecond,
+		move:         50 * time.Millisecond,
 	}
 }
 

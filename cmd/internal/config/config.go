@@ -113,8 +113,12 @@ type Config struct {
 
 	LogLevel  slog.Level
 	LogFormat string // "text" or "json"
-	Socket    string // Unix socket of the control API
-	StateDir  string // identity and peer list, kept across restarts
+
+	MetricsAddress string // TCP, for net.Listen; "": on Socket only
+	Pprof          bool   // profiles beside the metrics
+
+	Socket   string // Unix socket of the control API
+	StateDir string // identity and peer list, kept across restarts
 
 	origins map[string]origin
 }

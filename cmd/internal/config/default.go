@@ -17,6 +17,9 @@ func DefaultFile() []byte {
 		"# A flag (--pod-cidr) or a variable of the environment (WEFT_POD_CIDR) overrides\n" +
 		"# what stands here.\n" +
 		"# `weftd config check` tells what is wrong before weftd is restarted.\n")
+	for _, line := range wrap("`weft reload` applies a change of "+strings.Join(liveKeys(), ", ")+"; any other key takes a restart.", commentWidth) {
+		fmt.Fprintf(&b, "# %s\n", line)
+	}
 	for _, d := range definitions("") {
 		b.WriteByte('\n')
 		for _, line := range wrap(strings.ToUpper(d.help[:1])+d.help[1:]+".", commentWidth) {
@@ -29,6 +32,16 @@ func DefaultFile() []byte {
 		fmt.Fprintf(&b, "#%s: %s\n", d.name, text)
 	}
 	return b.Bytes()
+}
+
+// liveKeys are the names of the keys that take effect while weftd runs.
+func liveKeys() (names []string) {
+	for _, d := range definitions("") {
+		if d.live {
+			names = append(names, d.name)
+		}
+	}
+	return names
 }
 
 // wrap breaks text at spaces into lines of at most width bytes, where its words allow.

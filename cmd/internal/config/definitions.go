@@ -15,6 +15,7 @@ type definition struct {
 	example string // shown in the default file where def is empty or not a good example
 	help    string // starts the flag's help and the file's comment; no full stop
 	list    bool   // a YAML sequence; as one text its items are separated by commas
+	live    bool   // takes effect while weftd runs, by `weft reload`; any other key by a restart
 	bind    func(*Config) pflag.Value
 }
 
@@ -54,12 +55,12 @@ func definitions(hostname string) []definition {
 			},
 		},
 		{
-			name: "mode", def: ModeAuto,
+			name: "mode", def: ModeAuto, live: true,
 			help: "how packets travel to a peer: auto goes direct where the peer is on the same link and a probe came through, and by the tunnel otherwise; udp and vxlan always encapsulate; direct never does",
 			bind: func(c *Config) pflag.Value { return bind(&c.Mode, "auto|direct|udp|vxlan", parseMode, same) },
 		},
 		{
-			name: "tunnel", def: TunnelUDP,
+			name: "tunnel", def: TunnelUDP, live: true,
 			help: "encapsulation that this node asks its peers for where packets are encapsulated: udp or vxlan; with mode udp or vxlan it is that one",
 			bind: func(c *Config) pflag.Value { return bind(&c.Tunnel, "udp|vxlan", parseTunnel, same) },
 		},
@@ -79,7 +80,7 @@ func definitions(hostname string) []definition {
 			bind: func(c *Config) pflag.Value { return bind(&c.VNI, "number", parseVNI, formatVNI) },
 		},
 		{
-			name: "staticPeers", list: true,
+			name: "staticPeers", list: true, live: true,
 			example: "[name=linux1 address=192.0.2.9 podCIDR=10.244.9.0/24 mode=direct]",
 			help:    "nodes that do not run weft, such as a Linux VXLAN device, each as key=value with spaces between: name, address, podCIDR (several with commas between), mode (vxlan unless set, udp or direct), vtepMAC (for vxlan), vni and port (this node's unless set), and mtu",
 			bind: func(c *Config) pflag.Value {
@@ -92,17 +93,17 @@ func definitions(hostname string) []definition {
 			bind: func(c *Config) pflag.Value { return bind(&c.StaticPeersFile, "file", parsePath, same) },
 		},
 		{
-			name: "masquerade", def: "true",
+			name: "masquerade", def: "true", live: true,
 			help: "let pods leave the pod network under this node's address",
 			bind: func(c *Config) pflag.Value { return bind(&c.Masquerade, "bool", parseBool, formatBool) },
 		},
 		{
-			name: "firewall", def: FirewallCheck,
+			name: "firewall", def: FirewallCheck, live: true,
 			help: "what to do about firewall rules of this host that would drop pod traffic: check warns of them; manage adds accepts for pod traffic to the host's forward chains that would drop it",
 			bind: func(c *Config) pflag.Value { return bind(&c.Firewall, "check|manage", parseFirewall, same) },
 		},
 		{
-			name: "clampMSS", def: "false",
+			name: "clampMSS", def: "false", live: true,
 			help: "lower the MSS in TCP handshakes of pods to what the path to the peer takes",
 			bind: func(c *Config) pflag.Value { return bind(&c.ClampMSS, "bool", parseBool, formatBool) },
 		},
@@ -117,7 +118,7 @@ func definitions(hostname string) []definition {
 			bind: func(c *Config) pflag.Value { return bind(&c.GossipPort, "port", parsePort, formatPort) },
 		},
 		{
-			name: "join", example: "[node1.example.net, 192.0.2.2:7946]", list: true,
+			name: "join", example: "[node1.example.net, 192.0.2.2:7946]", list: true, live: true,
 			help: "nodes by which to find the others, as host or host:port; one that is up is enough, and names are resolved anew each time",
 			bind: func(c *Config) pflag.Value { return bind(&c.Join, "host,...", parseJoin, formatJoin) },
 		},
@@ -194,14 +195,14 @@ func definitions(hostname string) []definition {
 			},
 		},
 		{
-			name: "forgetAfter", def: "168h",
+			name: "forgetAfter", def: "168h", live: true,
 			help: "how long a dead node keeps its blocks, of the time in which most nodes are seen; then the cluster forgets it and they are free; never keeps them until `weft forget`",
 			bind: func(c *Config) pflag.Value {
 				return bind(&c.ForgetAfter, "duration", parseForgetAfter, formatForgetAfter)
 			},
 		},
 		{
-			name: "logLevel", def: "info",
+			name: "logLevel", def: "info", live: true,
 			help: "least important message to log: debug, info, warn or error",
 			bind: func(c *Config) pflag.Value { return bind(&c.LogLevel, "level", parseLevel, formatLevel) },
 		},
@@ -209,6 +210,16 @@ func definitions(hostname string) []definition {
 			name: "logFormat", def: "text",
 			help: "how to log: text, for people, or json, one object a line",
 			bind: func(c *Config) pflag.Value { return bind(&c.LogFormat, "format", parseLogFormat, same) },
+		},
+		{
+			name: "metricsAddress", example: "0.0.0.0:8286",
+			help: "TCP address and port at which Prometheus finds /metrics, and others /healthz and /readyz: whoever reaches it sees the names, addresses and traffic of all nodes; on the control socket only unless set",
+			bind: func(c *Config) pflag.Value { return bind(&c.MetricsAddress, "address:port", parseListen, same) },
+		},
+		{
+			name: "pprof", def: "false",
+			help: "serve profiles of weftd itself at /debug/pprof/, where metrics are served, for whoever looks for a bug in it",
+			bind: func(c *Config) pflag.Value { return bind(&c.Pprof, "bool", parseBool, formatBool) },
 		},
 		{
 			name: "socket", def: DefaultSocket,

@@ -40,8 +40,14 @@ func TestValues(t *testing.T) {
 		"blockSize6": {{"9", "9"}, {"126", "126"}, {"127", "!give a number of bits from 9 to 126"}, {"-64", "!not the length"}},
 		"mode":       {{"direct", "direct"}, {"vxlan", "vxlan"}, {"Auto", "!neither auto"}, {"", "!neither auto"}},
 		"tunnel":     {{"vxlan", "vxlan"}, {"direct", "!neither udp nor vxlan"}, {"", "!neither udp"}},
-		"firewall":   {{"manage", "manage"}, {"off", "!neither check nor manage"}},
-		"vni":        {{"0", "0"}, {"16777215", "16777215"}, {"16777216", "!not a VNI"}, {"-1", "!not a VNI"}, {"", "!not a VNI"}, {"0x1", "!not a VNI"}},
+		"metricsAddress": {
+			{"", ""}, {"127.0.0.1:8286", "127.0.0.1:8286"}, {"[::1]:1", "[::1]:1"}, {":65535", ":65535"}, {"0.0.0.0:8286", "0.0.0.0:8286"},
+			{"8286", "!is no address with a port; write for instance"}, {"::1:8286", "!is no address with a port"}, {"127.0.0.1:0", "!has no port from 1"},
+			{":65536", "!has no port"}, {":http", "!has no port"}, {"localhost:8286", "!write it in numbers, for instance 127.0.0.1:8286, or leave it out, :8286"},
+			{"224.0.0.1:8286", "!is multicast"},
+		},
+		"firewall": {{"manage", "manage"}, {"off", "!neither check nor manage"}},
+		"vni":      {{"0", "0"}, {"16777215", "16777215"}, {"16777216", "!not a VNI"}, {"-1", "!not a VNI"}, {"", "!not a VNI"}, {"0x1", "!not a VNI"}},
 		"staticPeers": {
 			{"", ""},
 			{linux1, "name=linux1 address=192.0.2.9 podCIDR=10.244.9.0/24 mode=vxlan vtepMAC=02:00:00:00:00:09"},

@@ -90,6 +90,12 @@ func (c *Client) Leave(ctx context.Context) error {
 	return err
 }
 
+// Down has the daemon end, and returns before it has.
+func (c *Client) Down(ctx context.Context) error {
+	_, err := ask[struct{}](ctx, c, http.MethodPost, pathDown, queryTimeout)
+	return err
+}
+
 // Forget has the daemon tell the other nodes that one, given as for Ping, is gone for good.
 func (c *Client) Forget(ctx context.Context, node string) (Forgotten, error) {
 	return ask[Forgotten](ctx, c, http.MethodPost, pathForget+"?"+url.Values{"node": {node}}.Encode(), leaveTimeout)
@@ -98,27 +104,9 @@ func (c *Client) Forget(ctx context.Context, node string) (Forgotten, error) {
 // ask sends one request and decodes the answer.
 func ask[T any](ctx context.Context, c *Client, method, path string, timeout time.Duration) (T, error) {
 	var answer T
-	ctx, cancel := context.WithTimeoutCause(ctx, timeout, errNoAnswer)
-	defer cancel()
-	// The host is a formality: the transport dials the socket whatever it says.
-	req, err := http.NewRequestWithContext(ctx, method, "http://weftd"+path, nil)
+	body, err := c.fetch(ctx, method, path, timeout)
 	if err != nil {
-		return answer, fmt.Errorf("ask weftd for %s: %w", path, err)
-	}
-	resp, err := c.http.Do(req)
-	if err != nil {
-		return answer, c.explain(ctx, timeout, err)
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
-	if err != nil {
-		return answer, c.explain(ctx, timeout, err)
-	}
-	if resp.StatusCode != http.StatusOK {
-		return answer, c.refusal(resp.StatusCode, req.URL.Path, body)
-	}
-	if len(body) > maxAnswer {
-		return answer, fmt.Errorf("weftd's answer on %s is larger than %d bytes", c.socket, maxAnswer)
+		return answer, err
 	}
 	if err := json.Unmarshal(body, &answer); err != nil {
 		return answer, fmt.Errorf("no weftd answers on %s, something else does: is it the right socket? (%w)", c.socket, err)
@@ -126,7 +114,37 @@ func ask[T any](ctx context.Context, c *Client, method, path string, timeout tim
 	return answer, nil
 }
 
+// fetch sends one request and returns the answer as it came.
+func (c *Client) fetch(ctx context.Context, method, path string, timeout time.Duration) ([]byte, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, errNoAnswer)
+	defer cancel()
+	// The host is a formality: the transport dials the socket whatever it says.
+	req, err := http.NewRequestWithContext(ctx, method, "http://weftd"+path, nil)
+	if err != nil {
+		return nil, fmt.Errorf("ask weftd for %s: %w", path, err)
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, c.explain(ctx, timeout, err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	if err != nil {
+		return nil, c.explain(ctx, timeout, err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		return nil, c.refusal(resp.StatusCode, req.URL.Path, body)
+	}
+	if len(body) > maxAnswer {
+		return nil, fmt.Errorf("weftd's answer on %s is larger than %d bytes", c.socket, maxAnswer)
+	}
+	return body, nil
+}
+
 var errNoAnswer = errors.New("no answer")
+
+// ErrNotRunning begins the errors of a client whose socket nobody listens on.
+var ErrNotRunning = errors.New("weftd is not running")
 
 // explain says what a failure to talk to the daemon means to the user.
 func (c *Client) explain(ctx context.Context, timeout time.Duration, err error) error {
@@ -140,7 +158,7 @@ func (c *Client) explain(ctx context.Context, timeout time.Duration, err error) 
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
-		return fmt.Errorf("weftd is not running (nothing listens on %s); start it with `systemctl start weftd` or `weftd --config /etc/weft/weft.yaml`", c.socket)
+		return fmt.Errorf("%w (nothing listens on %s); start it with `systemctl start weftd` or `weftd --config /etc/weft/weft.yaml`", ErrNotRunning, c.socket)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("permission denied on %s; use sudo, or join the socket's group%s", c.socket, groupOf(c.socket))
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):

@@ -24,6 +24,7 @@ func (s Status) complete() Status {
 	s.Certificate.CIDRs = list(s.Certificate.CIDRs)
 	s.Tun.Addresses = list(s.Tun.Addresses)
 	s.Underlay.Addresses = list(s.Underlay.Addresses)
+	s.Repairs = table(s.Repairs)
 	s.Warnings = list(s.Warnings)
 	s.Offload.On = list(s.Offload.On)
 	s.Offload.Off = table(s.Offload.Off)

@@ -9,7 +9,12 @@
 //	GET  /v1/drops    Drops
 //	GET  /v1/ping     Ping; ?node= a name, an ID, or the start of an ID
 //	GET  /v1/doctor   Diagnosis
+//	GET  /v1/capture  captured packets, a line of JSON each, until the client goes; see CaptureRequest
+//	POST /v1/trace    Trace; ?from= and ?to= an address, a pod of this node, or a node
+//	POST /v1/bench    BenchStep, one a line, as they come; ?node= as above
+//	POST /v1/reload   Reloaded
 //	POST /v1/leave    {}
+//	POST /v1/down     {}
 //	POST /v1/forget   Forgotten; ?node= as above
 //	GET  /v1/keys     KeyList
 //	POST /v1/keys/rotate  KeyList
@@ -36,6 +41,7 @@ const (
 	pathPing   = "/v1/ping"
 	pathDoctor = "/v1/doctor"
 	pathLeave  = "/v1/leave"
+	pathDown   = "/v1/down"
 	pathForget = "/v1/forget"
 )
 
@@ -68,29 +74,30 @@ const (
 // Status is the state of a daemon at one moment. Addresses and prefixes that are not known yet are zero, ""
 // in JSON.
 type Status struct {
-	Version     string         `json:"version"`
-	Node        Node           `json:"node"`
-	State       string         `json:"state"`
-	Reason      string         `json:"reason,omitempty"` // why the state is not "ready"
-	Started     time.Time      `json:"started"`
-	PodNetworks []netip.Prefix `json:"podNetworks"`
-	PodCIDRs    []netip.Prefix `json:"podCIDRs"` // for pods of this node: as configured, or with Allocation.Auto those it holds and did not lose
-	Allocation  Allocation     `json:"allocation"`
-	Settled     bool           `json:"settled"` // has part in the cluster's history: it began it, or met a node that has
-	Certificate Certificate    `json:"certificate"`
-	Attachments string         `json:"attachments"` // path of the directory with the records of this node's pods
-	Tun         Tun            `json:"tun"`
-	Underlay    Underlay       `json:"underlay"`
-	Mode        string         `json:"mode"`   // as configured: "auto", "direct", "udp" or "vxlan"
-	Tunnel      string         `json:"tunnel"` // encapsulation that this node asks its peers for: "udp" or "vxlan"
-	DataPort    uint16         `json:"dataPort"`
-	VXLAN       VXLAN          `json:"vxlan"`
-	Masquerade  bool           `json:"masquerade"` // pods leave the pod network under this node's address
-	Firewall    string         `json:"firewall"`   // "check" or "manage"
-	Offload     Offload        `json:"offload"`
-	Gossip      Gossip         `json:"gossip"`
-	Peers       PeerCount      `json:"peers"`
-	Warnings    []string       `json:"warnings"` // what works, but not as well as it should; one line each
+	Version     string            `json:"version"`
+	Node        Node              `json:"node"`
+	State       string            `json:"state"`
+	Reason      string            `json:"reason,omitempty"` // why the state is not "ready"
+	Started     time.Time         `json:"started"`
+	PodNetworks []netip.Prefix    `json:"podNetworks"`
+	PodCIDRs    []netip.Prefix    `json:"podCIDRs"` // for pods of this node: as configured, or with Allocation.Auto those it holds and did not lose
+	Allocation  Allocation        `json:"allocation"`
+	Settled     bool              `json:"settled"` // has part in the cluster's history: it began it, or met a node that has
+	Certificate Certificate       `json:"certificate"`
+	Attachments string            `json:"attachments"` // path of the directory with the records of this node's pods
+	Tun         Tun               `json:"tun"`
+	Underlay    Underlay          `json:"underlay"`
+	Mode        string            `json:"mode"`   // as configured: "auto", "direct", "udp" or "vxlan"
+	Tunnel      string            `json:"tunnel"` // encapsulation that this node asks its peers for: "udp" or "vxlan"
+	DataPort    uint16            `json:"dataPort"`
+	VXLAN       VXLAN             `json:"vxlan"`
+	Masquerade  bool              `json:"masquerade"` // pods leave the pod network under this node's address
+	Firewall    string            `json:"firewall"`   // "check" or "manage"
+	Offload     Offload           `json:"offload"`
+	Gossip      Gossip            `json:"gossip"`
+	Peers       PeerCount         `json:"peers"`
+	Repairs     map[string]uint64 `json:"repairs"`  // what other programs took or changed of weft's, and weftd put back, since it started, by kind: link, address, route, rule, sysctl, firewall, guard
+	Warnings    []string          `json:"warnings"` // what works, but not as well as it should; one line each
 }
 
 // Node identifies a node. The ID is its public key in lower-case base32; the name is for people, and need not
@@ -281,6 +288,7 @@ type Diagnosis struct {
 // Finding is one thing that is not as it should be. What and Fix are one line each.
 type Finding struct {
 	Level string `json:"level"`
+	Code  string `json:"code"` // names the check, for programs: stays the same, as W101
 	What  string `json:"what"`
 	Fix   string `json:"fix"` // what to do about it
 }

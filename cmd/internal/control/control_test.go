@@ -34,6 +34,10 @@ type backend struct {
 	leave  func(context.Context) error
 	forget func(ctx context.Context, id string) (Forgotten, error)
 	keys   func(what string, force bool) (KeyList, error)
+	bench  func(ctx context.Context, id string, show func(BenchStep) error) error
+
+	capture func(ctx context.Context, r CaptureRequest, show func([]CapturedPacket, uint64) error) error
+	trace   func(source, destination string) (Trace, error)
 }
 
 func (b backend) Status() Status    { return b.status }
@@ -46,7 +50,18 @@ func (b backend) Ping(ctx context.Context, id string) (Ping, error) {
 func (b backend) Doctor(ctx context.Context) (Diagnosis, error) {
 	return b.doctor(ctx)
 }
+func (b backend) Bench(ctx context.Context, id string, show func(BenchStep) error) error {
+	return b.bench(ctx, id, show)
+}
+func (b backend) Capture(ctx context.Context, r CaptureRequest, show func([]CapturedPacket, uint64) error) error {
+	return b.capture(ctx, r, show)
+}
+func (b backend) Trace(_ context.Context, source, destination string) (Trace, error) {
+	return b.trace(source, destination)
+}
+func (b backend) Reload() (Reloaded, error)       { return Reloaded{}, nil }
 func (b backend) Leave(ctx context.Context) error { return b.leave(ctx) }
+func (b backend) Down() error                     { return nil }
 func (b backend) Forget(ctx context.Context, id string) (Forgotten, error) {
 	return b.forget(ctx, id)
 }
@@ -73,7 +88,7 @@ func full() backend {
 			Offload: Offload{Workers: 1, On: []string{"tso"}, Off: map[string]string{"rco": "excepted"}},
 			Gossip: Gossip{Address: netip.MustParseAddrPort("192.0.2.1:7946"), Encrypted: true, Members: 2,
 				KeyMismatches: 3, Rejected: map[string]uint64{"overlap": 1}},
-			Peers: PeerCount{Known: 2, Up: 1}, Warnings: []string{"w"},
+			Peers: PeerCount{Known: 2, Up: 1}, Repairs: map[string]uint64{"route": 3}, Warnings: []string{"w"},
 		},
 		peers: PeerList{Peers: []Peer{{ID: "def", Name: "node2", State: PeerDown, Reason: "r", Since: since, Endpoint: endpoint,
 			PodCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.2.0/24")}, Mode: "udp", Why: "not on-link",
@@ -133,7 +148,7 @@ func TestRoundTrip(t *testing.T) {
 // TestJSON holds the names that programs rely on.
 func TestJSON(t *testing.T) {
 	for path, want := range map[string]string{
-		pathStatus: `{"version":"v1","node":{"id":"abc","name":"node1"},"state":"fenced","reason":"conflict","started":"2026-11-20T10:00:00Z","podNetworks":["10.244.0.0/16","fd00:10:244::/48"],"podCIDRs":["10.244.1.0/24"],"allocation":{"auto":true,"blockSize4":24,"blockSize6":64,"waiting":"w","tentative":["10.244.9.0/24"],"lost":[{"prefix":"10.244.7.0/24","winner":{"id":"def","name":"node2"},"pods":[{"address":"10.244.7.5","device":"veth5"}]}]},"settled":true,"certificate":{"required":true,"cidrs":["10.244.0.0/20"]},"attachments":"/var/lib/weft/attachments","tun":{"name":"weft0","addresses":["10.244.1.0"],"mtu":1450},"underlay":{"interface":"eth0","addresses":["192.0.2.1","2001:db8::1"],"mtu":1500,"why":"default route"},"mode":"auto","tunnel":"udp","dataPort":8285,"vxlan":{"port":4789,"vni":1,"vtepMAC":"02:00:00:00:00:01","closed":"port in use"},"masquerade":true,"firewall":"check","offload":{"workers":1,"on":["tso"],"off":{"rco":"excepted"}},"gossip":{"address":"192.0.2.1:7946","encrypted":true,"members":2,"keyMismatches":3,"rejected":{"overlap":1}},"peers":{"known":2,"up":1},"warnings":["w"]}`,
+		pathStatus: `{"version":"v1","node":{"id":"abc","name":"node1"},"state":"fenced","reason":"conflict","started":"2026-11-20T10:00:00Z","podNetworks":["10.244.0.0/16","fd00:10:244::/48"],"podCIDRs":["10.244.1.0/24"],"allocation":{"auto":true,"blockSize4":24,"blockSize6":64,"waiting":"w","tentative":["10.244.9.0/24"],"lost":[{"prefix":"10.244.7.0/24","winner":{"id":"def","name":"node2"},"pods":[{"address":"10.244.7.5","device":"veth5"}]}]},"settled":true,"certificate":{"required":true,"cidrs":["10.244.0.0/20"]},"attachments":"/var/lib/weft/attachments","tun":{"name":"weft0","addresses":["10.244.1.0"],"mtu":1450},"underlay":{"interface":"eth0","addresses":["192.0.2.1","2001:db8::1"],"mtu":1500,"why":"default route"},"mode":"auto","tunnel":"udp","dataPort":8285,"vxlan":{"port":4789,"vni":1,"vtepMAC":"02:00:00:00:00:01","closed":"port in use"},"masquerade":true,"firewall":"check","offload":{"workers":1,"on":["tso"],"off":{"rco":"excepted"}},"gossip":{"address":"192.0.2.1:7946","encrypted":true,"members":2,"keyMismatches":3,"rejected":{"overlap":1}},"peers":{"known":2,"up":1},"repairs":{"route":3},"warnings":["w"]}`,
 		pathPeers:  `{"peers":[{"id":"def","name":"node2","static":false,"state":"down","reason":"r","since":"2026-11-20T10:00:00Z","endpoint":"192.0.2.2:8285","podCIDRs":["10.244.2.0/24"],"mode":"udp","why":"not on-link","mtu":1450,"pathMTU":1500,"pathProven":true,"dataPath":"fails","rttUs":212.5,"loss":0.25,"tx":{"packets":1,"bytes":1152921504606846976},"rx":{"packets":2,"bytes":3}}]}`,
 		pathRoutes: `{"routes":[{"prefix":"10.244.1.0/24","node":"node1","id":"abc","endpoint":"","mode":"","mtu":0,"local":true},{"prefix":"10.244.2.0/24","node":"node2","id":"def","endpoint":"192.0.2.2:8285","mode":"udp","mtu":1450,"local":false}]}`,
 		pathDrops:  `{"egress":{"received":10,"forwarded":8,"drops":{"no_route":2,"too_big":0}},"ingress":{"received":9223372036854775809,"forwarded":9223372036854775808,"drops":{"malformed":1}},"icmpSent":2,"kernel":{"socketOverflow":1,"tunTxDropped":2,"spoofed":3},"reasons":{"no_route":"no node owns the destination"}}`,

@@ -20,9 +20,25 @@ type Backend interface {
 	Ping(ctx context.Context, id string) (Ping, error)
 	// Doctor looks for what is wrong on this node and on the ways to its peers, within 15 s.
 	Doctor(ctx context.Context) (Diagnosis, error)
+	// Bench measures what is carried to and from the peer with this ID, one of Peers, within 15 s. It calls show, from
+	// one goroutine, with each step as it comes, and ends when show fails. One measurement is made at a time; the text of
+	// its error is shown to the user.
+	Bench(ctx context.Context, id string, show func(BenchStep) error) error
+	// Capture calls show with packets that r selects as they pass, and how many more there were without room for them, until
+	// ctx ends; once at first with none, when it has begun. It returns the error of show. The text of its own is shown to
+	// the user.
+	Capture(ctx context.Context, r CaptureRequest, show func(packets []CapturedPacket, skipped uint64) error) error
+	// Trace follows a packet from source to destination, named as for Client.Trace, within 15 s. The text of its error is
+	// shown to the user.
+	Trace(ctx context.Context, source, destination string) (Trace, error)
+	// Reload reads the configuration anew and applies what can change while the daemon runs. An error says, in a
+	// line for each problem, why nothing has changed.
+	Reload() (Reloaded, error)
 	// Leave announces the departure of this node, and returns when that is done or ctx ends. The text of its
 	// error is shown to the user.
 	Leave(ctx context.Context) error
+	// Down ends the daemon, with nothing left of it in the kernel, and is no departure. It returns at once.
+	Down() error
 	// Forget tells all nodes that the one with this ID, one of Peers, is gone for good, so that its blocks are free,
 	// and returns when that is told or ctx ends. The text of its error is shown to the user.
 	Forget(ctx context.Context, id string) (Forgotten, error)
@@ -64,7 +80,13 @@ func Handler(b Backend) http.Handler {
 			return d.complete(), err
 		}},
 		pathLeave:  {http.MethodPost, func(r *http.Request) (any, error) { return struct{}{}, b.Leave(r.Context()) }},
+		pathDown:   {http.MethodPost, func(*http.Request) (any, error) { return struct{}{}, b.Down() }},
 		pathForget: {http.MethodPost, func(r *http.Request) (any, error) { return forget(r, b) }},
+		pathTrace:  {http.MethodPost, func(r *http.Request) (any, error) { return trace(r, b) }},
+		pathReload: {http.MethodPost, func(*http.Request) (any, error) {
+			changes, err := b.Reload()
+			return changes.complete(), err
+		}},
 
 		pathKeys:       {http.MethodGet, func(*http.Request) (any, error) { return keyList(b.Keys()) }},
 		pathKeysRotate: {http.MethodPost, func(*http.Request) (any, error) { return keyList(b.RotateKey()) }},
@@ -73,6 +95,8 @@ func Handler(b Backend) http.Handler {
 	} {
 		mux.Handle(path, e)
 	}
+	mux.Handle(pathBench, bench{b})
+	mux.Handle(pathCapture, capture{b, captureStall})
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		reply(w, http.StatusNotFound, failure{fmt.Sprintf("no such path: %s", r.URL.Path)})
 	})
@@ -102,12 +126,24 @@ func forget(r *http.Request, b Backend) (any, error) {
 }
 
 func (e endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.Method != e.method {
-		w.Header().Set("Allow", e.method)
-		reply(w, http.StatusMethodNotAllowed, failure{fmt.Sprintf("%s takes %s, not %s", r.URL.Path, e.method, r.Method)})
+	if !takes(w, r, e.method) {
 		return
 	}
 	answer, err := e.answer(r)
+	respond(w, r, answer, err)
+}
+
+// takes says whether r is of that method, and answers what is not.
+func takes(w http.ResponseWriter, r *http.Request, method string) bool {
+	if r.Method != method {
+		w.Header().Set("Allow", method)
+		reply(w, http.StatusMethodNotAllowed, failure{fmt.Sprintf("%s takes %s, not %s", r.URL.Path, method, r.Method)})
+	}
+	return r.Method == method
+}
+
+// respond writes the answer, or what the error means to who asked.
+func respond(w http.ResponseWriter, r *http.Request, answer any, err error) {
 	var wrong requestError
 	switch {
 	case errors.Is(err, context.Canceled) && r.Context().Err() != nil: // the client has gone

@@ -60,7 +60,7 @@ func TestFind(t *testing.T) {
 }
 
 func TestDoctor(t *testing.T) {
-	want := Diagnosis{Findings: []Finding{{LevelProblem, "w", "f"}, {LevelWarning, "v", ""}}, Checked: []string{"gossip", "data path"}}
+	want := Diagnosis{Findings: []Finding{{LevelProblem, "W101", "w", "f"}, {LevelWarning, "W302", "v", ""}}, Checked: []string{"gossip", "data path"}}
 	c := serve(t, Handler(backend{doctor: func(context.Context) (Diagnosis, error) { return want, nil }}))
 	if got, err := c.Doctor(t.Context()); err != nil || !cmp.Equal(got, want) {
 		t.Errorf("got %+v, %v", got, err)

@@ -17,23 +17,23 @@ func uninstallBy(t *testing.T, script string, json bool) (out, errOut string, er
 	}
 	var said, failed bytes.Buffer
 	c := &cli{out: &said, errOut: &failed, json: json}
-	err = c.uninstall(t.Context(), weftd, []string{"uninstall", "--purge=true"})
+	err = c.runWeftd(t.Context(), weftd, []string{"uninstall", "--purge=true"})
 	return said.String(), failed.String(), err
 }
 
 func TestUninstall(t *testing.T) {
-	const work = `echo "called with $@"; echo removed /a b; echo kept /c; echo removed /d`
+	const work = `echo "called with $@"; echo removed /a b; echo kept /c; echo removed /d; echo put back sysctl a=0`
 	for _, test := range []struct {
 		name, script string
 		json         bool
 		err          error
 		out, errOut  string
 	}{
-		{"text", work, false, nil, "called with uninstall --purge=true\nremoved /a b\nkept /c\nremoved /d\n", ""},
-		{"JSON", work, true, nil, "{\n  \"removed\": [\n    \"/a b\",\n    \"/d\"\n  ]\n}\n", ""},
-		{"JSON of nothing", "echo there is nothing to remove", true, nil, "{\n  \"removed\": []\n}\n", ""},
+		{"text", work, false, nil, "called with uninstall --purge=true\nremoved /a b\nkept /c\nremoved /d\nput back sysctl a=0\n", ""},
+		{"JSON", work, true, nil, "{\n  \"removed\": [\n    \"/a b\",\n    \"/d\"\n  ],\n  \"putBack\": [\n    \"sysctl a=0\"\n  ]\n}\n", ""},
+		{"JSON of nothing", "echo there is nothing to remove", true, nil, "{\n  \"removed\": [],\n  \"putBack\": []\n}\n", ""},
 		{"refusal", "echo weftd: no >&2; exit 1", false, errSaid, "", "weftd: no\n"},
-		{"refusal in JSON", "echo weftd: no >&2; exit 1", true, errSaid, "{\n  \"removed\": []\n}\n", "weftd: no\n"},
+		{"refusal in JSON", "echo weftd: no >&2; exit 1", true, errSaid, "{\n  \"removed\": [],\n  \"putBack\": []\n}\n", "weftd: no\n"},
 	} {
 		out, errOut, err := uninstallBy(t, test.script, test.json)
 		if err != test.err || out != test.out || errOut != test.errOut {
@@ -56,7 +56,7 @@ func TestUninstallArgs(t *testing.T) {
 		}
 		if err := cmd.ParseFlags(rest); (err != nil) != (want == "") {
 			t.Errorf("%s: %v", args, err)
-		} else if got := strings.Join(uninstallArgs(cmd), " "); want != "" && got != want {
+		} else if got := strings.Join(weftdArgs(cmd), " "); want != "" && got != want {
 			t.Errorf("%q becomes %q, want %q", args, got, want)
 		}
 	}
