@@ -1,6 +1,11 @@
 package dataplane
 
-import "sync/atomic"
+import (
+	"errors"
+	"sync/atomic"
+
+	"github.com/weft-net/weft/encap"
+)
 
 // Reason is why a packet went no further. Its text is the label of a metric, the
 // column of a table and what tests assert.
@@ -56,6 +61,28 @@ func Reasons() []Reason {
 		all[i] = Reason(i)
 	}
 	return all
+}
+
+// Refusal is why a datagram of such a kind, which is not encap.Packet, is not carried.
+func Refusal(kind encap.Kind) Reason {
+	switch kind {
+	case encap.WrongVNI:
+		return WrongVNI
+	case encap.WrongVTEP:
+		return WrongVTEP
+	}
+	return Malformed
+}
+
+// reasonOf is why a datagram was not sent.
+func reasonOf(err error) Reason {
+	switch {
+	case errors.Is(err, encap.ErrTooBig):
+		return TooBig
+	case errors.Is(err, encap.ErrFull):
+		return SocketFull
+	}
+	return UnderlayRefused
 }
 
 // Account is what became of the packets of one direction, counted in inner wire

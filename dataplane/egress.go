@@ -265,16 +265,6 @@ func (w *egress) settle(m *encap.Message, f fate) {
 	t.txBytes.Add(uint64(f.bytes))
 }
 
-func reasonOf(err error) Reason {
-	switch {
-	case errors.Is(err, encap.ErrTooBig):
-		return TooBig
-	case errors.Is(err, encap.ErrFull):
-		return SocketFull
-	}
-	return UnderlayRefused
-}
-
 // answer writes the batch's ICMP errors to the TUN, where the kernel delivers
 // them as it would those of any router. They are counted apart: no packet that
 // was read became one.

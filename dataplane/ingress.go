@@ -233,17 +233,6 @@ func (w *ingress) refuse(from *peer, p []byte, partial bool, r Reason) (size int
 	return 0
 }
 
-// Refusal is why a datagram of such a kind, which is not encap.Packet, is not carried.
-func Refusal(kind encap.Kind) Reason {
-	switch kind {
-	case encap.WrongVNI:
-		return WrongVNI
-	case encap.WrongVTEP:
-		return WrongVTEP
-	}
-	return Malformed
-}
-
 // plausible says whether sum, if there is one, is that of the transport header: a
 // peer does not get to write into any other place of a packet.
 func plausible(sum encap.Checksum, h *packet.Header) bool {

@@ -3,11 +3,8 @@ package dataplane
 import (
 	"bytes"
 	"errors"
-	"math/rand/v2"
 	"net/netip"
-	"slices"
 	"testing"
-	"time"
 
 	"github.com/weft-net/weft/dataplane/packet"
 	"github.com/weft-net/weft/encap"
@@ -213,95 +210,5 @@ func TestTapsAreFew(t *testing.T) {
 	}
 	if e.taps.Load() != nil {
 		t.Error("workers still look for taps")
-	}
-}
-
-// The filter agrees with one that asks for each condition by itself.
-func TestFilter(t *testing.T) {
-	random := rand.New(rand.NewPCG(1, 2))
-	addrs := []netip.Addr{{}, netip.MustParseAddr("10.244.1.1"), netip.MustParseAddr("10.244.2.2"), netip.MustParseAddr("fd00::1")}
-	peers := []string{"", "a", "b"}
-	yes := 0
-	for range 200_000 {
-		f := Filter{Direction: Direction(random.IntN(3)), Layer: Layer(random.IntN(3)), Peer: peers[random.IntN(3)], Dropped: random.IntN(2) == 0}
-		for range random.IntN(3) {
-			f.Pods = append(f.Pods, addrs[1+random.IntN(3)])
-		}
-		if f.Dropped {
-			for range random.IntN(3) {
-				f.Reasons = append(f.Reasons, Reason(random.IntN(int(reasons))))
-			}
-		}
-		if random.IntN(4) == 0 {
-			f.Marker = []byte("mark")
-		}
-		s := sight{Captured: Captured{Src: addrs[random.IntN(4)], Dst: addrs[random.IntN(4)]}}
-		s.Direction, s.Layer, s.Peer = Direction(1+random.IntN(2)), Layer(1+random.IntN(2)), peers[random.IntN(3)]
-		if random.IntN(2) == 0 {
-			s.drop(Reason(random.IntN(int(reasons))), 1)
-		}
-		s.inner = make([]byte, random.IntN(markerReach+10))
-		at := -1
-		if room := len(s.inner) - 4; room >= 0 {
-			at = random.IntN(room + 1)
-			copy(s.inner[at:], "mark")
-		}
-
-		ready := newFilter(f)
-		want := takesSlowly(f, &s, at)
-		if got := ready.takes(&s); got != want {
-			t.Fatalf("%+v of %+v: %v, want %v", f, s, got, want)
-		}
-		if want {
-			yes++
-		}
-	}
-	if yes < 1000 {
-		t.Errorf("only %d of the packets passed", yes)
-	}
-}
-
-func takesSlowly(f Filter, s *sight, markerAt int) bool {
-	direction := f.Direction == 0 || f.Direction == s.Direction
-	layer := f.Layer == 0 || f.Layer == s.Layer
-	peer := f.Peer == "" || f.Peer == s.Peer
-	pod := len(f.Pods) == 0
-	for _, a := range f.Pods {
-		pod = pod || a == s.Src || a == s.Dst
-	}
-	drop := !f.Dropped || s.Dropped && (len(f.Reasons) == 0 || slices.Contains(f.Reasons, s.Reason))
-	marker := f.Marker == nil || markerAt >= 0 && markerAt+len(f.Marker) <= markerReach
-	return direction && layer && peer && pod && drop && marker
-}
-
-// Worker and reader of a ring go on at once, and what is read is what was written, in order.
-func TestRing(t *testing.T) {
-	const count = 100_000
-	r := newRing(4, 0, 0)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for i := range count {
-			s := &sight{Captured: Captured{Length: i}}
-			r.put(s, []byte{byte(i)}, [][]byte{{byte(i >> 8)}, {byte(i >> 16), 0xff, 0xff}})
-		}
-	}()
-	read, last, deadline := 0, -1, time.Now().Add(10*time.Second)
-	for read+int(r.skipped.Load()) < count && time.Now().Before(deadline) {
-		c := r.peek()
-		if c == nil {
-			continue
-		}
-		i := c.Length
-		if i <= last || !bytes.Equal(c.Data, []byte{byte(i), byte(i >> 8), byte(i >> 16), 0xff}) {
-			t.Fatalf("after %d comes %d with %x", last, i, c.Data)
-		}
-		last = i
-		r.drop()
-		read++
-	}
-	<-done
-	if total := read + int(r.skipped.Load()); total != count {
-		t.Errorf("%d read and skipped of %d", total, count)
 	}
 }

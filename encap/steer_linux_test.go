@@ -78,41 +78,67 @@ func (d *desk) await(t *testing.T, c Codec, datagram []byte) {
 // What is no packet, as Decap tells, arrives at the control sockets, and all else at the worker
 // that the source port selects, whatever the kernel puts together on the way.
 func TestSteering(t *testing.T) {
-	station := Station{VNI: 7, MAC: MAC{2, 0, 0, 0, 0, 1}}
 	for _, workers := range []int{1, 2, 3} {
-		p := everything(t, workers, offload.All)
-		d := newDesk(t, p)
-		for i, end := range ends(p) {
-			codec := p.Sockets()[0].Receivers()[i].Codec
-			from := listen(t, end.Addr().String(), 1, offload.All)
-			r := rand.New(rand.NewPCG(1, uint64(10*workers+i)))
-			for round := range 60 {
-				batch, kinds := someDatagrams(r, &station, codec, round)
-				flow := r.Uint32()
-				want := [][]byte{}
-				for j, b := range batch {
-					m := Message{Pieces: [][]byte{b}, PerSegment: 1, Segments: 1, SegmentSize: len(b), Addr: end, Flow: flow}
-					send(t, from.Sockets()[0], []Message{m})
-					if kinds[j] != Control && kinds[j] != Neighbour {
-						want = append(want, b)
-					}
+		steering(t, everything(t, workers, offload.All), workers)
+	}
+}
+
+// Whoever adopts a port has the sockets in the order of their group: a worker's datagrams still come to that
+// one, and control messages to none of them.
+func TestSteeringOfWhatWasAdopted(t *testing.T) {
+	for _, workers := range []int{1, 3} {
+		before := everything(t, workers, offload.All)
+		c := ListenConfig{Addrs: before.Addrs(), Ports: make(map[Codec]uint16), Need: UDP, Workers: workers, Want: offload.All}
+		for _, codec := range Codecs() {
+			c.Ports[codec], _ = before.Number(codec)
+		}
+		given := copies(t, before)
+		if err := before.Close(); err != nil {
+			t.Fatal(err)
+		}
+		p, err := Adopt(c, given)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { p.Close() })
+		steering(t, p, workers)
+	}
+}
+
+func steering(t *testing.T, p *Port, workers int) {
+	t.Helper()
+	station := Station{VNI: 7, MAC: MAC{2, 0, 0, 0, 0, 1}}
+	d := newDesk(t, p)
+	for i, end := range ends(p) {
+		codec := p.Sockets()[0].Receivers()[i].Codec
+		from := listen(t, end.Addr().String(), 1, offload.All)
+		r := rand.New(rand.NewPCG(1, uint64(10*workers+i)))
+		for round := range 60 {
+			batch, kinds := someDatagrams(r, &station, codec, round)
+			flow := r.Uint32()
+			want := [][]byte{}
+			for j, b := range batch {
+				m := Message{Pieces: [][]byte{b}, PerSegment: 1, Segments: 1, SegmentSize: len(b), Addr: end, Flow: flow}
+				send(t, from.Sockets()[0], []Message{m})
+				if kinds[j] != Control && kinds[j] != Neighbour {
+					want = append(want, b)
 				}
-				source, err := boundTo(from.out[sourceIndex(end.Addr(), int(flow%sourcePorts))])
-				if err != nil {
-					t.Fatal(err)
+			}
+			source, err := boundTo(from.out[sourceIndex(end.Addr(), int(flow%sourcePorts))])
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := receiveAt(t, p.Sockets()[int(source.Port())%workers], i, len(want))
+			for j := range got {
+				if j < len(want) && !bytes.Equal(got[j].bytes, want[j]) {
+					t.Fatalf("%d workers, %s: datagram %d is %x, want %x", workers, end, j, got[j].bytes, want[j])
 				}
-				got := receiveAt(t, p.Sockets()[int(source.Port())%workers], i, len(want))
-				for j := range got {
-					if j < len(want) && !bytes.Equal(got[j].bytes, want[j]) {
-						t.Fatalf("%d workers, %s: datagram %d is %x, want %x", workers, end, j, got[j].bytes, want[j])
-					}
-				}
-				for j, b := range batch {
-					if kinds[j] == Control || kinds[j] == Neighbour {
-						d.await(t, codec, b)
-					} else if d.count(codec, b) > 0 {
-						t.Errorf("%d workers, %s: %x is %d, and no control message", workers, end, b, kinds[j])
-					}
+			}
+			for j, b := range batch {
+				if kinds[j] == Control || kinds[j] == Neighbour {
+					d.await(t, codec, b)
+				} else if d.count(codec, b) > 0 {
+					t.Errorf("%d workers, %s: %x is %d, and no control message", workers, end, b, kinds[j])
 				}
 			}
 		}
@@ -200,8 +226,8 @@ func TestServeEndsWithThePort(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- p.ControlSockets()[0].Serve(context.Background(), func(netip.AddrPort, []byte) {}) }()
+	ended, socket := make(chan error, 1), p.ControlSockets()[0] // which the port has no more once it is closed
+	go func() { ended <- socket.Serve(context.Background(), func(netip.AddrPort, []byte) {}) }()
 	if err := p.Close(); err != nil {
 		t.Error(err)
 	}

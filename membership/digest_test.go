@@ -41,7 +41,11 @@ func payloads(s *Store) map[ID]string {
 // Two stores of any content hold the same after one exchange of digests as after one of
 // everything; a second finds nothing to send.
 func TestDigestsDoWhatFullStatesDo(t *testing.T) {
-	for round := range 200 {
+	rounds := 200
+	if testing.Short() { // under the race detector, which makes it ten times as long
+		rounds = 40
+	}
+	for round := range rounds {
 		random := rand.New(rand.NewPCG(1, uint64(round)))
 		var stores [4]*Store // two that exchange digests, two with the same content that exchange all
 		for i := range stores {

@@ -261,3 +261,50 @@ func TestUnwritableState(t *testing.T) {
 		}
 	})
 }
+
+// FuzzState has a file hold anything: the node goes on, with what it knows again after the next start.
+func FuzzState(f *testing.F) {
+	dir := f.TempDir()
+	path := filepath.Join(dir, stateFile)
+	s, _, err := OpenStore(dir, identity(1), testTerms, testGrace, start)
+	if err != nil {
+		f.Fatal(err)
+	}
+	merge(f, s, seal(f, 2, record(2, 70, claim("10.244.2.0/24", 60))), true)
+	if err := s.Save(); err != nil {
+		f.Fatal(err)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(text)
+	for _, seed := range []string{"", "null", "[]", `{"format":1}`, `{"format":1,"clock":18446744073709551615,"own":"AAAA","members":[{"envelope":"","gone":-1}]}`} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		path := filepath.Join(t.TempDir(), stateFile)
+		if err := os.WriteFile(path, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s, warnings, err := OpenStore(filepath.Dir(path), identity(1), testTerms, testGrace, start)
+		if err != nil {
+			t.Fatalf("%q: %v", text, err)
+		}
+		for _, w := range warnings {
+			if strings.Contains(w, "\n") {
+				t.Errorf("%q: a warning of several lines: %q", text, w)
+			}
+		}
+		if err := s.Save(); err != nil {
+			t.Fatal(err)
+		}
+		again, _, err := OpenStore(filepath.Dir(path), identity(1), testTerms, testGrace, start)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want, got := s.View(start), again.View(start); !reflect.DeepEqual(got, want) {
+			t.Errorf("%q: after another start %+v, before %+v", text, got, want)
+		}
+	})
+}

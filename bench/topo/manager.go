@@ -159,6 +159,9 @@ func (m *Manager) Replace() error {
 // PID is the program's.
 func (m *Manager) PID() int { return m.run.PID() }
 
+// LogPath returns the file with what all runs have written.
+func (m *Manager) LogPath() string { return m.log.Name() }
+
 // Log is what all runs have written so far.
 func (m *Manager) Log() (string, error) {
 	data, err := os.ReadFile(m.log.Name())

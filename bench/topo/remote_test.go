@@ -3,6 +3,7 @@
 package topo
 
 import (
+	"context"
 	"errors"
 	"net"
 	"net/netip"
@@ -135,9 +136,12 @@ func TestNarrow(t *testing.T) {
 		{near, far.Addr6, "Packet too big: mtu=1400"},
 		{far, near.Addr6, "Packet too big: mtu=1400"},
 	}
-	if !isTold(t, near, far.Addr) {
-		t.Error("a closed port of a remote node is not reported")
-	}
+	must(t, WaitUntil(t.Context(), 10*time.Second, func(context.Context) error {
+		if !isTold(t, near, far.Addr) {
+			return errors.New("a closed port of a remote node is not reported")
+		}
+		return nil
+	}, func() error { return nil }))
 	must(t, narrow.SetMTU(mtu), narrow.DropICMP(true))
 	if isTold(t, near, far.Addr) {
 		t.Error("an ICMP error of a remote node has passed")

@@ -23,6 +23,12 @@ func (d *daemon) openPort(c encap.ListenConfig) (port *encap.Port, err error) {
 		}
 	}
 	if fresh {
+		// That of the life before is in use for as long as systemd keeps it.
+		if s.store != nil {
+			if err := s.store.Drop(partPort); err != nil {
+				return nil, err
+			}
+		}
 		if port, err = encap.Listen(c); err != nil {
 			return nil, err
 		}

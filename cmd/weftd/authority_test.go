@@ -28,6 +28,7 @@ func (m *member) local(args ...string) string {
 // With an authority the gossip key alone makes nobody a member: who has no certificate does not start, and
 // whom it is not asked of is not heard, whatever block, address or death of others it claims.
 func TestAuthority(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 4)
 	a, b, bare, stranger := c.members[0], c.members[1], c.members[2], c.members[3]
 	a.local("ca", "init", "--dir", c.Dir())

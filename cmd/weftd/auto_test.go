@@ -75,6 +75,7 @@ func (c *cluster) reach(from, to *topo.Pod) {
 // Nodes that are told of one other and a key have blocks of their own, and the same ones
 // after all of them were killed at once.
 func TestAutomaticBlocks(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3)
 	for i, m := range c.members {
 		m.auto(map[string]string{"bootstrap": fmt.Sprint(i == 0)})
@@ -127,6 +128,7 @@ func TestAutomaticBlocks(t *testing.T) {
 // Nodes that know of each other only begin a cluster as soon as all are there; one that misses
 // somebody waits, and says for what.
 func TestAutomaticBlocksBeginTogether(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 2)
 	for _, m := range c.members {
 		m.auto(map[string]string{"join": "[198.51.100.1, 198.51.100.2]"})
@@ -171,6 +173,7 @@ func picked(t *testing.T, dir string, network netip.Prefix) netip.Prefix {
 // Two clusters that took the same block become one: the loser keeps what its pods have
 // in sight until they are gone, and has another block for new ones.
 func TestBlockLostToAnother(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 2)
 	a, b := c.members[0], c.members[1]
 	network := netip.MustParsePrefix("10.244.0.0/23")
@@ -260,6 +263,7 @@ func TestBlockLostToAnother(t *testing.T) {
 
 // Where no block is free, the node says who holds them; forgetting a dead one frees its.
 func TestExhaustedAndForgotten(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3)
 	for i, m := range c.members {
 		m.auto(map[string]string{"podNetwork": "10.244.0.0/23", "bootstrap": fmt.Sprint(i == 0)})

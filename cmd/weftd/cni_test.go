@@ -408,3 +408,31 @@ func TestOffer(t *testing.T) {
 	}
 	(&daemon{machine: &machine{}}).offer(view) // nobody is to be told
 }
+
+// FuzzConflistRecord has the record hold anything: weftd removes no file of another name by it, and reads what it writes.
+func FuzzConflistRecord(f *testing.F) {
+	for _, seed := range []string{"", "\n", "/etc/cni/net.d/" + conflistName + "\n", conflistName, "/etc/passwd\n/a/" + conflistName} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		c := conflist{record: filepath.Join(t.TempDir(), conflistRecord)}
+		if err := os.WriteFile(c.record, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		paths, err := c.recorded()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range paths {
+			if !filepath.IsAbs(path) || filepath.Base(path) != conflistName {
+				t.Errorf("%q names %q", text, path)
+			}
+		}
+		if err := c.write(paths); err != nil {
+			t.Fatal(err)
+		}
+		if again, err := c.recorded(); err != nil || !slices.Equal(again, paths) {
+			t.Errorf("%q: %q was written, and reads as %q (%v)", text, paths, again, err)
+		}
+	})
+}

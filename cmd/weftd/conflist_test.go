@@ -42,6 +42,7 @@ func (m *member) status(state string) func(context.Context) error {
 // node carries packets, whatever happens then: without the file they could not stop the pods
 // of a node that has left.
 func TestConflistFollowsTheNode(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 1)
 	m := c.members[0]
 	conf, bin := filepath.Join(c.Dir(), "cni", "net.d"), filepath.Join(c.Dir(), "cni", "bin")

@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/cmd/internal/config"
-	"github.com/weft-net/weft/cmd/internal/control"
 	"github.com/weft-net/weft/dataplane"
 	"github.com/weft-net/weft/dataplane/device"
 	"github.com/weft-net/weft/dataplane/firewall"
@@ -41,6 +40,7 @@ type machine struct {
 
 	listener net.Listener // control API
 	observed net.Listener // metrics; nil where they are on the control socket only
+	paged    net.Listener // status page; nil where it has no address of its own
 	handler  atomic.Pointer[http.Handler]
 	shown    atomic.Pointer[daemon] // whom the handler answers for
 	host     *host.Host
@@ -161,11 +161,7 @@ func (d *daemon) assemble(l launch) (err error) {
 	if err := d.succeed(l); err != nil {
 		return err
 	}
-	if d.listener, err = control.Listen(d.config.Socket); err != nil {
-		return err
-	}
-	d.keep(d.listener.Close)
-	if err := d.openMetrics(); err != nil {
+	if err := d.openListeners(); err != nil {
 		return err
 	}
 
@@ -194,15 +190,17 @@ func (d *daemon) assemble(l launch) (err error) {
 	if err := d.open(); err != nil {
 		return err
 	}
-	d.inherits()
-	if err := d.openFirewall(); err != nil {
-		return err
-	}
 	if err := d.statics.open(d.config, d.log, &d.trouble); err != nil {
 		return err
 	}
 	d.keep(d.statics.close)
-	return nil
+	if err := d.goAhead(); err != nil {
+		return err
+	}
+	if err := d.openFirewall(); err != nil {
+		return err
+	}
+	return d.reclaim()
 }
 
 // open takes what depends on the underlay, and the TUN where this life has inherited none.

@@ -48,6 +48,7 @@ func (m *member) doctor() (said string, status int) {
 // A forward chain that drops everything is found, and let alone. With `firewall: manage`
 // pods' packets get through it, directly and by the tunnel, and in the end it is what it was.
 func TestForeignFirewall(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3)
 	a, b, tunnelled := c.members[0], c.members[1], c.members[2]
 	outside, err := c.Node("outside")
@@ -68,7 +69,7 @@ func TestForeignFirewall(t *testing.T) {
 	others := []*topo.Pod{b.pod(20), tunnelled.pod(30)}
 
 	said, status := a.doctor()
-	for _, part := range []string{"problem: chain FORWARD of nftables table ip filter drops packets", "its policy is drop", "`firewall: manage`"} {
+	for _, part := range []string{"problem W401: chain FORWARD of nftables table ip filter drops packets", "its policy is drop", "`firewall: manage`"} {
 		if status != 1 || !strings.Contains(said, part) {
 			t.Errorf("weft doctor ends with %d and does not say %q:\n%s", status, part, said)
 		}

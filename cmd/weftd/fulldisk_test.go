@@ -51,6 +51,7 @@ func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 // A node whose disk fills up says so, carries on, and saves what it could not once there
 // is room again. One that starts on a full disk takes no block that it could not keep.
 func TestFullDisk(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3)
 	a, b, late := c.members[0], c.members[1], c.members[2]
 	for _, m := range c.members {

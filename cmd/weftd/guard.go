@@ -129,7 +129,7 @@ func (d *daemon) hostState(blocks []netip.Prefix, choices []choice) host.State {
 		}
 		return own[i]
 	}
-	s := host.State{Link: d.device.Name(), MTU: d.mtu, Underlay: d.underlay.Interface}
+	s := host.State{Link: d.device.Name(), MTU: d.mtu, Queues: len(d.device.Queues()), Underlay: d.underlay.Interface}
 	for _, a := range own {
 		s.Addresses = append(s.Addresses, netip.PrefixFrom(a, a.BitLen()))
 	}

@@ -4,11 +4,15 @@ package main
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/weft-net/weft/bench/topo"
 	"github.com/weft-net/weft/cmd/internal/config"
@@ -92,12 +96,16 @@ func TestFailedTakeover(t *testing.T) {
 			t.Logf("log of the weftd that was to be replaced (%v):\n%s", err, log)
 		}
 	})
+	rules := a.generation()
 	for _, wrong := range [][]string{{"--workers", "2"}, {"--tun", "weft7"}, {"--data-port", "9000"}, {"--pod-cidr", "10.244.2.0/24"}, {"--state-dir", t.TempDir()}} {
 		a.start(append(wrong, "--takeover")...)
 		if err := a.daemon.Wait(); err == nil {
 			t.Errorf("a takeover with %v succeeded", wrong)
 		}
 		a.ready()
+		if after := a.generation(); after != rules {
+			t.Errorf("a takeover with %v was refused, and nftables had %d changes", wrong, after-rules)
+		}
 	}
 	a.daemon = running
 	for _, start := range []bool{false, true} {
@@ -112,6 +120,32 @@ func TestFailedTakeover(t *testing.T) {
 	c.converged()
 	a.stop()
 	a.leftNothing()
+}
+
+// generation is of nftables' rules, as NFTA_GEN_ID of nf_tables_getgen (net/netfilter/nf_tables_api.c) has it: each
+// transaction on m's node makes another.
+func (m *member) generation() (id uint32) {
+	m.c.t.Helper()
+	err := m.Do(func() error {
+		conn, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		answer, err := conn.Execute(netlink.Message{
+			Header: netlink.Header{Type: unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_GETGEN, Flags: netlink.Request},
+			Data:   make([]byte, 4), // struct nfgenmsg, include/uapi/linux/netfilter/nfnetlink.h
+		})
+		if err != nil || len(answer) != 1 || len(answer[0].Data) < 12 {
+			return fmt.Errorf("nf_tables answers %v: %w", answer, err)
+		}
+		id = binary.BigEndian.Uint32(answer[0].Data[8:]) // behind a header of 4 bytes, as the first attribute
+		return nil
+	})
+	if err != nil {
+		m.c.t.Fatal(err)
+	}
+	return id
 }
 
 // manage starts all members by managers, and waits until all see all.

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/weft-net/weft/cmd/internal/control"
 	"github.com/weft-net/weft/cmd/internal/handover"
 )
 
@@ -147,11 +146,7 @@ func (m *machine) goOn(ctx context.Context, d *daemon, why error) (next *daemon,
 	for name, fd := range kept {
 		s.left[name] = fd
 	}
-	if m.listener, err = control.Listen(m.config.Socket); err != nil {
-		return nil, err
-	}
-	m.keep(m.listener.Close)
-	if err := m.openMetrics(); err != nil {
+	if err := m.openListeners(); err != nil {
 		return nil, err
 	}
 	if err := d.haltEngine(); err != nil {

@@ -123,13 +123,17 @@ func (d *daemon) serve(ctx context.Context) error {
 			}
 			d.joined.Store(true)
 		} else {
-			if err := d.resume(); err != nil {
-				return err
+			if d.halt == nil { // else goAhead has been here
+				if err := d.resume(); err != nil {
+					return err
+				}
 			}
 			group.Go(func() error { return d.meetAgain(ctx) })
 		}
-		if err := d.startEngine(); err != nil {
-			return err
+		if d.halt == nil {
+			if err := d.startEngine(); err != nil {
+				return err
+			}
 		}
 		group.Go(func() error { return d.carry(ctx) })
 		group.Go(func() error { return d.gossip.Run(ctx) })

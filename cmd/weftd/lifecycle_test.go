@@ -43,6 +43,7 @@ func unreachable(t *testing.T, c *cluster, from, to *topo.Pod) {
 }
 
 func TestDeathAndReturn(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3)
 	c.startAll()
 	a, dying := c.members[0], c.members[2]
@@ -81,6 +82,7 @@ func TestDeathAndReturn(t *testing.T) {
 
 // A restart within the grace period withdraws no route and is no departure.
 func TestRestartIsNoDeparture(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 2)
 	c.startAll()
 	a, b := c.members[0], c.members[1]
@@ -101,6 +103,7 @@ func TestRestartIsNoDeparture(t *testing.T) {
 
 // A node that comes back alone, with nobody to ask, still knows whom to dial.
 func TestPeersAreRemembered(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 2)
 	c.startAll()
 	a, b := c.members[0], c.members[1]
@@ -118,6 +121,7 @@ func TestPeersAreRemembered(t *testing.T) {
 }
 
 func TestLeave(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 2)
 	c.startAll()
 	a, leaver := c.members[0], c.members[1]
@@ -146,6 +150,7 @@ func TestLeave(t *testing.T) {
 
 // What another program takes from the kernel's state is brought back.
 func TestKernelStateIsBroughtBack(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 2)
 	c.startAll()
 	a, b := c.members[0], c.members[1]
@@ -166,6 +171,7 @@ func TestKernelStateIsBroughtBack(t *testing.T) {
 
 // A departure that nobody hears ends the daemon all the same, and says so.
 func TestLeaveUnheard(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 2)
 	c.startAll()
 	leaver, dead := c.members[0], c.members[1]
@@ -188,6 +194,7 @@ func TestLeaveUnheard(t *testing.T) {
 // A machine that was installed anew, with its state directory lost, takes its
 // address and its block back from its former self.
 func TestReinstalledMachine(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 2)
 	c.startAll()
 	a, b := c.members[0], c.members[1]

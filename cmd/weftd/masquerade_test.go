@@ -15,6 +15,7 @@ import (
 // Pods leave the pod network under their node's address, unless that is switched off, and
 // keep their own within it, however their packets travel. No tunnel is tracked.
 func TestMasquerade(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 4)
 	outside, err := c.Node("outside")
 	if err != nil {

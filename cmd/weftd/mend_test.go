@@ -110,6 +110,7 @@ func pong(ctx context.Context, from, to *topo.Pod) error {
 // TestUnderlayMoves has the underlay of a node become another, or none for a time, while pods
 // send. All of them come back without anybody's help.
 func TestUnderlayMoves(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 2)
 	c.startAll()
 	a, b := c.members[0], c.members[1]

@@ -22,6 +22,7 @@ import (
 // What Prometheus is given of a real cluster with traffic is what `weft drops` says, and has every family that
 // the dashboard and the alerts ask for.
 func TestMetrics(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 2)
 	a, b := c.members[0], c.members[1]
 	a.start("--metrics-address", "198.51.100.1:8286", "--pprof")
@@ -152,6 +153,9 @@ func checkObserved(t *testing.T, a, b *member) {
 		req, err := http.NewRequestWithContext(t.Context(), r.method, "http://198.51.100.1:8286"+r.path, nil)
 		if err != nil {
 			t.Fatal(err)
+		}
+		if r.client == socket {
+			req.Host = "localhost"
 		}
 		resp, err := r.client.Do(req)
 		if err != nil {

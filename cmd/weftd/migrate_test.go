@@ -34,7 +34,7 @@ func (c *cluster) startStreams(from, to *topo.Pod, port int, lasts time.Duration
 		return err
 	})
 	_ = server
-	args := append([]string{"iperf3", "-c", to.Addr.String(), "-p", number, "-t", strconv.Itoa(int(lasts.Seconds())), "-J", "--bidir", "-b", "50M"}, flags...)
+	args := append([]string{"iperf3", "-c", to.Addr.String(), "-p", number, "-t", strconv.Itoa(int(lasts.Seconds())), "-J", "--bidir", "-b", "20M"}, flags...)
 	client, err := from.Start(args...)
 	if err != nil {
 		c.t.Fatal(err)
@@ -107,6 +107,7 @@ func (m *member) peer(ctx context.Context, other *member) (control.Peer, error) 
 // port and a smaller MTU, node by node, while TCP runs between all of them. No
 // connection breaks.
 func TestMigration(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3)
 	c.startAll()
 	var pods []*topo.Pod

@@ -21,6 +21,7 @@ func tool(t *testing.T, args ...string) {
 
 // The alerts are rules that Prometheus takes, and fire when they should.
 func TestAlerts(t *testing.T) {
+	t.Parallel()
 	tool(t, "promtool", "check", "rules", "monitoring/alerts.yaml")
 	tool(t, "promtool", "test", "rules", "monitoring/testdata/alerts.test.yaml")
 }

@@ -69,7 +69,7 @@ func TestChecksums(t *testing.T) {
 
 const (
 	overlayMTU  = 1460    // on the topology's underlay
-	transferred = 2 << 20 // by TCP in each direction, in bytes; half as much by UDP
+	transferred = 1 << 20 // by TCP in each direction, in bytes; half as much by UDP
 )
 
 // bothWays transfers TCP from each pod to the other, and then UDP both ways at once.

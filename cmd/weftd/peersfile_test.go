@@ -15,6 +15,7 @@ import (
 
 // Static peers come and go with the file while the daemon runs, and a wrong one changes nothing.
 func TestStaticPeersFile(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 1)
 	a := c.members[0]
 	n, other := c.linuxNode("linux", 9, false), c.linuxNode("other", 8, false)

@@ -34,6 +34,7 @@ func (m *member) attempt(wrap []string, flags ...string) (status int, said strin
 }
 
 func TestRefusals(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 2)
 	c.members[0].start()
 	c.eventually("the first node to be ready", func(ctx context.Context) error {

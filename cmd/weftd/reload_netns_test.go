@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -39,6 +40,7 @@ func (m *member) set(key, value string) {
 // A daemon changes its mode, what it clamps and how much it says without a restart; one whose file
 // has become wrong, or asks for what cannot change, goes on as before and says so.
 func TestReloadLive(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 2)
 	c.startAll()
 	a, b := c.members[0], c.members[1]
@@ -116,8 +118,25 @@ func (m *member) holdsLittle() {
 	}
 }
 
+// bundle is what `weft support-bundle` gathers on m, where somebody has written key into what it gathers.
+func (m *member) bundle(key []byte) []byte {
+	m.c.t.Helper()
+	m.c.command(m.Namespace, "ip", "link", "set", "lo", "alias", string(bytes.TrimSpace(key)))
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	path := filepath.Join(m.c.t.TempDir(), "bundle.tar.gz")
+	if out, err := m.Command(ctx, weftBinary, "--socket", m.socket, "support-bundle", "--config", m.config, "-o", path).CombinedOutput(); err != nil {
+		m.c.t.Fatalf("support-bundle: %v\n%s", err, out)
+	}
+	text, err := exec.CommandContext(ctx, "tar", "-xzOf", path).Output()
+	if err != nil || !bytes.Contains(text, []byte(filepath.Base(m.c.keyFile))) {
+		m.c.t.Fatalf("a bundle of %d bytes, without the configuration (%v)", len(text), err)
+	}
+	return text
+}
+
 // keepsItsKey looks for the cluster's key, in every form in which it might be written, where others can read:
-// logs, answers of the API, and what /proc tells of each process.
+// logs, answers of the API, support bundles, and what /proc tells of each process.
 func (c *cluster) keepsItsKey() {
 	c.t.Helper()
 	key, err := os.ReadFile(c.keyFile)
@@ -135,6 +154,7 @@ func (c *cluster) keepsItsKey() {
 		texts["status of "+m.String()] = fmt.Append(nil, status, err)
 		doctor, err := m.client.Doctor(context.Background())
 		texts["diagnosis of "+m.String()] = fmt.Append(nil, doctor, err)
+		texts["support bundle of "+m.String()] = m.bundle(key)
 		for _, file := range []string{"cmdline", "environ", "comm"} {
 			path := fmt.Sprintf("/proc/%d/%s", m.daemon.PID(), file)
 			if texts[path], err = os.ReadFile(path); err != nil {

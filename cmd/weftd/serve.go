@@ -14,6 +14,7 @@ import (
 
 	"github.com/weft-net/weft/cmd/internal/control"
 	"github.com/weft-net/weft/cmd/internal/metrics"
+	"github.com/weft-net/weft/cmd/internal/page"
 )
 
 // The paths beside those of the control API.
@@ -24,25 +25,35 @@ const (
 	pathProfile = "/debug/pprof/"
 )
 
-// openMetrics takes the address that the metrics are shown at beside the control socket, where
-// there is to be one.
-func (m *machine) openMetrics() (err error) {
-	at := m.config.MetricsAddress
-	if at == "" {
-		return nil
+// openListeners takes the control socket, and the addresses of the metrics and the status page, where
+// they have one.
+func (m *machine) openListeners() (err error) {
+	if m.listener, err = control.Listen(m.config.Socket); err != nil {
+		return err
 	}
-	m.observed, err = net.Listen("tcp", at)
+	m.keep(m.listener.Close)
+	if at := m.config.MetricsAddress; at != "" {
+		if m.observed, err = m.listen("metricsAddress", at); err != nil {
+			return err
+		}
+		m.log.Info("metrics are served", "address", m.observed.Addr(), "pprof", m.config.Pprof)
+	}
+	return m.openPage()
+}
+
+// listen takes a TCP address, which the configuration has under key.
+func (m *machine) listen(key, at string) (net.Listener, error) {
+	l, err := net.Listen("tcp", at)
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return fmt.Errorf("metricsAddress %s (%s): another program has that port; choose another, or stop that program: %w", at, m.config.Source("metricsAddress"), err)
+		return nil, fmt.Errorf("%s %s (%s): another program has that port; choose another, or stop that program: %w", key, at, m.config.Source(key), err)
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return fmt.Errorf("metricsAddress %s (%s) is no address of this machine; take one that `ip address` shows, or leave out the address, as in :8286: %w", at, m.config.Source("metricsAddress"), err)
+		return nil, fmt.Errorf("%s %s (%s) is no address of this machine; take one that `ip address` shows: %w", key, at, m.config.Source(key), err)
 	case err != nil:
-		return fmt.Errorf("metricsAddress %s (%s): %w", at, m.config.Source("metricsAddress"), err)
+		return nil, fmt.Errorf("%s %s (%s): %w", key, at, m.config.Source(key), err)
 	}
-	m.keep(m.observed.Close)
-	m.log.Info("metrics are served", "address", m.observed.Addr(), "pprof", m.config.Pprof)
-	return nil
+	m.keep(l.Close)
+	return l, nil
 }
 
 // present has all who ask be answered by d.
@@ -77,11 +88,14 @@ func verdict(w http.ResponseWriter, err error) {
 	fmt.Fprintln(w, err)
 }
 
-// answer serves the control socket, and the address of the metrics where there is one, until ctx is
-// done.
+// answer serves the control socket, and the addresses of the metrics and the page where there are
+// such, until ctx is done.
 func (m *machine) answer(ctx context.Context, group *errgroup.Group) {
 	current := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*m.handler.Load()).ServeHTTP(w, r) })
-	serveHTTP(ctx, group, "the control API", m.listener, current)
+	serveHTTP(ctx, group, "the control API", m.listener, m.onSocket(current))
+	if m.paged != nil {
+		serveHTTP(ctx, group, "the status page", m.paged, page.Handler(current))
+	}
 	if m.observed == nil {
 		return
 	}

@@ -30,7 +30,7 @@ const (
 )
 
 // recovery bounds the waits for what shall take 5 s: the machine may be busy with others.
-const recovery = 10 * time.Second
+const recovery = 20 * time.Second
 
 // stream is a TCP connection between pods that carries bytes steadily until the test
 // ends, and knows how long none came.

@@ -152,13 +152,33 @@ func (m *machine) lockState() error {
 	return nil
 }
 
-// inherits has the first life go on where the process before has ended, if its TUN was taken over.
-func (d *daemon) inherits() {
+// goAhead has the first life go on where the process before has ended, if its TUN was taken over.
+// Packets wait, or are carried by a process that is about to leave: what this life does not need to
+// carry them comes later, and the kernel's rules are as they were.
+func (d *daemon) goAhead() error {
 	s := &d.succession
 	if !s.heir {
 		s.from = ""
 	}
-	d.joined.Store(s.from != "")
+	if s.from == "" {
+		return nil
+	}
+	d.joined.Store(true)
+	if err := d.resume(); err != nil {
+		return err
+	}
+	return d.startEngine()
+}
+
+// reclaim tells the others of what goAhead has carried on: that this node is what it was, and where.
+func (d *daemon) reclaim() error {
+	if !d.joined.Load() {
+		return nil
+	}
+	if err := d.store.Publish(d.description()); err != nil || d.allotter != nil {
+		return err
+	}
+	return d.store.Claim(d.config.PodCIDRs...)
 }
 
 // resume goes on where the process before, or the life before, has ended: this node's word is
@@ -233,10 +253,7 @@ func (d *daemon) succeeded() error {
 	s.count(s.from, result)
 	d.log.Info("packets are carried on with what the weftd before has left", "from", s.from, "result", result, "gap", gap)
 	s.from = ""
-	if err := d.store.Publish(d.description()); err != nil || d.allotter != nil {
-		return err
-	}
-	return d.store.Claim(d.config.PodCIDRs...)
+	return nil
 }
 
 func (s *succession) count(from, result string) {

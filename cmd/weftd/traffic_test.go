@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"github.com/weft-net/weft/bench/topo"
 	"github.com/weft-net/weft/cmd/internal/control"
@@ -28,13 +29,10 @@ const echoPort = 5000
 func listenTCP(t *testing.T, in *topo.Namespace) net.Listener {
 	t.Helper()
 	var l net.Listener
-	err := in.Do(func() (err error) {
+	listen(t, in, func() (err error) {
 		l, err = net.Listen("tcp", fmt.Sprintf(":%d", echoPort))
 		return err
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	t.Cleanup(func() { l.Close() })
 	return l
 }
@@ -42,15 +40,31 @@ func listenTCP(t *testing.T, in *topo.Namespace) net.Listener {
 func listenUDP(t *testing.T, in *topo.Namespace) *net.UDPConn {
 	t.Helper()
 	var c *net.UDPConn
-	err := in.Do(func() (err error) {
+	listen(t, in, func() (err error) {
 		c, err = net.ListenUDP("udp", &net.UDPAddr{Port: echoPort})
 		return err
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	t.Cleanup(func() { c.Close() })
 	return c
+}
+
+// listen has open take a port inside a namespace. A process that another test is just starting holds
+// copies of all sockets of this one until its exec, among them the one that was closed last.
+func listen(t *testing.T, in *topo.Namespace, open func() error) {
+	t.Helper()
+	var err error
+	waited := topo.WaitUntil(t.Context(), patience, func(context.Context) error {
+		err = in.Do(open)
+		return err
+	}, func() error {
+		if errors.Is(err, unix.EADDRINUSE) {
+			return nil
+		}
+		return err
+	})
+	if waited != nil {
+		t.Fatal(waited)
+	}
 }
 
 func dial(in *topo.Namespace, network string, to netip.Addr, port uint16) (net.Conn, error) {

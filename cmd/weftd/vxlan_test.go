@@ -54,17 +54,19 @@ func TestKernelVXLAN(t *testing.T) {
 		there = append(there, dualPod(t, nodes[i].Node, nodes[i].number, mtu))
 	}
 	for i, kind := range kinds {
-		t.Run(kind.name+"/pods send superpackets", func(t *testing.T) { c.converse(t, here, there[i], mtu, 5201+i) })
+		t.Run(kind.name+"/pods send superpackets", func(t *testing.T) { converse(t, here, there[i], mtu) })
 	}
+	c.converseAtOnce(here, there, 5201)
 	for _, p := range append(there, here) {
 		offloadsOff(t, p.Namespace, "eth0")
 	}
 	for i, kind := range kinds {
-		t.Run(kind.name+"/pods send wire packets", func(t *testing.T) { c.converse(t, here, there[i], mtu, 5301+i) })
+		t.Run(kind.name+"/pods send wire packets", func(t *testing.T) { converse(t, here, there[i], mtu) })
 		if kind.learns {
 			nodes[i].learnt(t, a)
 		}
 	}
+	c.converseAtOnce(here, there, 5301)
 	d := c.settled()[a]
 	// A device that learns sends multicast of its own to everybody, and a TUN with IPv6 too,
 	// also before its node has a block.
@@ -81,8 +83,8 @@ func TestKernelVXLAN(t *testing.T) {
 }
 
 // converse has two pods talk in all ways there are, on a path that takes packets of mtu
-// bytes. The port is iperf3's.
-func (c *cluster) converse(t *testing.T, here, there *topo.Pod, mtu, port int) {
+// bytes.
+func converse(t *testing.T, here, there *topo.Pod, mtu int) {
 	t.Helper()
 	for _, ends := range [][2]*topo.Pod{{here, there}, {overIPv6(here), overIPv6(there)}} {
 		from, to := ends[0], ends[1]
@@ -98,8 +100,18 @@ func (c *cluster) converse(t *testing.T, here, there *topo.Pod, mtu, port int) {
 		}
 		bothWays(t, from, to, true)
 	}
-	transfer := c.startStreams(there, here, port, time.Second, "-P", "2", "-b", "0", "-i", "0.25")
-	transfer.finish(t, 1)
+}
+
+// converseAtOnce has one pod transfer to and from all others at the same time. Port is iperf3's first.
+func (c *cluster) converseAtOnce(here *topo.Pod, there []*topo.Pod, port int) {
+	c.t.Helper()
+	var transfers []streams
+	for i, p := range there {
+		transfers = append(transfers, c.startStreams(p, here, port+i, 2*time.Second, "-P", "2", "-b", "0", "-i", "0.5"))
+	}
+	for i := range transfers {
+		transfers[i].finish(c.t, 1)
+	}
 }
 
 // exchange sends a datagram of each size from one pod to the other, which sends it

@@ -182,6 +182,7 @@ func unfinished(d []byte, at int) []byte {
 
 // Of two VXLAN devices that are set up wrongly weft says what is wrong with each.
 func TestWrongVXLANDevice(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 1)
 	a := c.members[0]
 	otherVNI, otherMAC := c.linuxNode("othervni", 8, false), c.linuxNode("othermac", 9, false)

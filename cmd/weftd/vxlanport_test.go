@@ -19,6 +19,7 @@ import (
 // Without need of it weftd goes on and says so, to people and to the other nodes; where
 // VXLAN is what it is to speak, it ends.
 func TestVXLANPortIsHeld(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 2)
 	a, b := c.members[0], c.members[1]
 	ctx, cancel := context.WithTimeout(context.Background(), patience)

@@ -98,7 +98,7 @@ func testKilled(t *testing.T, wiring, verb string) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
 	killed, left := 0, 0
-	for after := 1; ; after++ { // milliseconds
+	for after := 1; ; after += 1 + after/16 { // milliseconds
 		s := n.sandbox()
 		if verb == "del" {
 			runBy("")
@@ -117,7 +117,7 @@ func testKilled(t *testing.T, wiring, verb string) {
 			left++
 		}
 		runBy("")
-		if after%2 == 0 {
+		if killed%2 == 0 {
 			n.mustCnitool(nil, "del", chainName, s.path())
 		} else {
 			s.end()

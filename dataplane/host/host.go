@@ -49,6 +49,8 @@ type State struct {
 	// MTU of the TUN in octets: the largest inner packet that fits one outer packet. It is 1280 at least: the
 	// kernel takes IPv6 off an interface with less (RFC 8200 section 5).
 	MTU int
+	// Queues is how many queues the TUN has; 0 is 1.
+	Queues int
 	// Underlay is the interface whose strict rp_filter is loosened, since of a conversation one side may come
 	// directly and the other through the TUN. It is empty for none.
 	Underlay string

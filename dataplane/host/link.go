@@ -15,13 +15,18 @@ import (
 )
 
 const (
-	// txQueueLen is the TUN's transmit queue in packets, per queue descriptor. It must last while nobody drains it:
+	// txQueueLen is how many packets the TUN's queues hold together, where no queue gets less than
+	// leastTxQueueLen; the kernel has one length for all. It must last while nobody drains them:
 	// a restart of weftd by systemd takes some 100 ms, in which 50,000 packets a second are 5,000, and a machine
 	// that is busy takes twice as long. It cannot be longer at such times only: to change it takes the device's
 	// queueing discipline away for a moment, and packets with it (dev_qdisc_change_tx_queue_len, net/sched/sch_generic.c). More
 	// adds delay where a worker is overloaded: at the 290,000 packets a second that one carries these are
-	// 34 ms. Of superpackets as many are 640 MB, but TCP's windows end before that.
+	// 34 ms. Of superpackets of 64 KiB as many are 640 MB, which only UDP's could come to: TCP's windows end before.
 	txQueueLen = 10_000
+
+	// leastTxQueueLen is 50 ms of 50,000 packets a second that all are of one queue's flows, which many queues
+	// make less likely.
+	leastTxQueueLen = 2500
 
 	// gsoMaxSegs is the most segments a superpacket from the kernel may stand for.
 	gsoMaxSegs = packet.MaxSegments
@@ -139,7 +144,8 @@ func (h *Host) applyLink(l *ledger, tun netlink.Link, s State) error {
 	}
 	set(now.Alias == Alias, "alias "+Alias, func() error { return h.nl.LinkSetAlias(tun, Alias) })
 	set(now.MTU == s.MTU, fmt.Sprint("mtu ", s.MTU), func() error { return h.nl.LinkSetMTU(tun, s.MTU) })
-	set(now.TxQLen == txQueueLen, fmt.Sprint("txqueuelen ", txQueueLen), func() error { return h.nl.LinkSetTxQLen(tun, txQueueLen) })
+	length := max(txQueueLen/max(s.Queues, 1), leastTxQueueLen)
+	set(now.TxQLen == length, fmt.Sprint("txqueuelen ", length), func() error { return h.nl.LinkSetTxQLen(tun, length) })
 	set(now.GSOMaxSegs == gsoMaxSegs, fmt.Sprint("gso_max_segs ", gsoMaxSegs), func() error { return h.nl.LinkSetGSOMaxSegs(tun, gsoMaxSegs) })
 	changes = append(changes,
 		change{what: "set addrgenmode none on interface " + now.Name, do: func() error { return h.stopIPv6Autoconf(tun) }},

@@ -21,7 +21,7 @@ type record struct {
 
 // recorded is the content of the file.
 type recorded struct {
-	Life    string             `json:"life"`    // of the kernel and the namespace
+	Life    life               `json:"life"`
 	Sysctls map[string]setting `json:"sysctls"` // by path below /proc/sys
 }
 
@@ -35,11 +35,11 @@ type setting struct {
 
 // openRecord reads file, which need not exist. One of another life is as good as none.
 func openRecord(file string) (*record, error) {
-	life, err := currentLife()
+	now, err := currentLife()
 	if err != nil {
 		return nil, err
 	}
-	r := &record{file: file, recorded: recorded{Life: life, Sysctls: make(map[string]setting)}}
+	r := &record{file: file, recorded: recorded{Life: now, Sysctls: make(map[string]setting)}}
 	text, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return r, nil
@@ -51,19 +51,10 @@ func openRecord(file string) (*record, error) {
 	if err := json.Unmarshal(text, &before); err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
-	if before.Life == life && before.Sysctls != nil {
+	if before.Life.same(now) && before.Sysctls != nil {
 		r.recorded = before
 	}
 	return r, nil
-}
-
-func currentLife() (string, error) {
-	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		return "", err
-	}
-	namespace, err := os.Readlink("/proc/thread-self/ns/net")
-	return strings.TrimSpace(string(boot)) + " " + namespace, err
 }
 
 // note has the file hold what c's parameter is, before it is set for the first time. A nil record notes nothing.

@@ -43,6 +43,20 @@ func TestKernelAnswersForAddressesNoPodHas(t *testing.T) {
 	}
 }
 
+// The queues share the length, down to one that lasts for a restart.
+func TestQueuesShareTheLength(t *testing.T) {
+	h := newNamespace(t)
+	newTUN(t, "weft0")
+	s := oneFamily(testState(), true)
+	for _, c := range []struct{ queues, want int }{{1, 10_000}, {2, 5000}, {4, 2500}, {64, 2500}} {
+		s.Queues = c.queues
+		apply(t, h, s)
+		if got := link(t, h, "weft0").Attrs().TxQLen; got != c.want {
+			t.Errorf("txqueuelen %d of %d queues, want %d", got, c.queues, c.want)
+		}
+	}
+}
+
 func TestTxDroppedCountsWhatTheQueueLost(t *testing.T) {
 	h := newNamespace(t)
 	newTUN(t, "weft0")

@@ -28,6 +28,15 @@ func (d *dice) roll(n int) int {
 
 func (d *dice) oneIn(n int) bool { return d.roll(n) == n-1 }
 
+// rounds is n, and a part of it in short runs, which are those under the race detector: that makes
+// them ten times as long, and finds nothing where all is one goroutine.
+func rounds(n uint64) uint64 {
+	if testing.Short() {
+		return n / 5
+	}
+	return n
+}
+
 // randomDice are for tests that run without a fuzzer, the same at each run.
 func randomDice(seed uint64, n int) dice {
 	r := rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8), byte(seed >> 16)})

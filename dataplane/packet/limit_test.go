@@ -88,7 +88,7 @@ func (d *dice) lone() packet.Packet {
 
 func TestLimit(t *testing.T) {
 	limited := 0
-	for seed := range uint64(2000) {
+	for seed := range rounds(2000) {
 		d := randomDice(seed, 80)
 		p, mtu := d.superpacket(), 30+d.roll(1600)
 		checkLimit(t, p, mtu)
@@ -96,14 +96,14 @@ func TestLimit(t *testing.T) {
 			limited++
 		}
 	}
-	if limited < 200 {
+	if limited < int(rounds(200)) {
 		t.Errorf("only %d were limited", limited)
 	}
 }
 
 func TestResetLone(t *testing.T) {
 	cut := 0
-	for seed := range uint64(4000) {
+	for seed := range rounds(4000) {
 		d := randomDice(seed, 80)
 		p, mtu := d.lone(), 30+d.roll(1600)
 		checkLone(t, p, mtu)
@@ -111,7 +111,7 @@ func TestResetLone(t *testing.T) {
 			cut++
 		}
 	}
-	if cut < 400 {
+	if cut < int(rounds(400)) {
 		t.Errorf("only %d were cut", cut)
 	}
 }

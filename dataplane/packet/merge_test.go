@@ -105,7 +105,7 @@ func (d *dice) spoil(p []byte, partial bool) {
 func TestMerger(t *testing.T) {
 	for _, on := range []struct{ tso, uso bool }{{true, true}, {true, false}, {false, true}, {false, false}} {
 		m := packet.NewMerger(32, on.tso, on.uso)
-		for seed := range uint64(3000) {
+		for seed := range rounds(3000) {
 			d := randomDice(seed, 200)
 			checkMerge(t, m, d.round(), on.tso, on.uso)
 		}

@@ -79,7 +79,7 @@ func (d *dice) superpacket() packet.Packet {
 }
 
 func TestSegmenter(t *testing.T) {
-	for seed := range uint64(2000) {
+	for seed := range rounds(2000) {
 		d := randomDice(seed, 64)
 		checkSegments(t, d.superpacket())
 	}

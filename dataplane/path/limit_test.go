@@ -67,6 +67,7 @@ func split(all []sent) (small, large []sent) {
 // 10,000 ways, of which most do not answer: the limits hold, busy peers are looked
 // after as they would be alone, and everyone has a turn.
 func TestCrowd(t *testing.T) {
+	long(t)
 	const peers, busy = 10_000, 20
 	w := crowd(t, peers)
 	a := w.nodes["a"]
@@ -114,6 +115,7 @@ func TestCrowd(t *testing.T) {
 
 // Ways that begin together do not keep step.
 func TestProbesComeSpread(t *testing.T) {
+	long(t)
 	w := crowd(t, 400)
 	w.drive(60 * time.Second)
 	small, _ := split(w.nodes["a"].sent)
@@ -168,6 +170,7 @@ func stretched(busy int) time.Duration {
 // In a crowd of busy ways a dead one is known as soon as the stretched interval allows,
 // and one that has just become busy as soon as if it were alone.
 func TestDeadWayAmongManyBusyOnes(t *testing.T) {
+	long(t)
 	for _, busy := range []int{400, 2000, 5000} {
 		const idle = 50
 		w := busyCrowd(t, busy, idle)
@@ -204,6 +207,7 @@ func TestDeadWayAmongManyBusyOnes(t *testing.T) {
 // A busy way that missed a probe is judged, asked again and compared with the other way
 // to its peer before the first probes of a crowd of ways, new or just become busy.
 func TestRetriesGoFirst(t *testing.T) {
+	long(t)
 	const peers = 4000
 	w := crowd(t, peers)
 	a := w.nodes["a"]
@@ -239,6 +243,7 @@ func TestRetriesGoFirst(t *testing.T) {
 // Where half of the busy ways die at once, all the others still have their turn, and
 // where all have died, what is sent is within what is routine.
 func TestMassDeathStarvesNobody(t *testing.T) {
+	long(t)
 	const busy, idle = 1000, 100
 	w := busyCrowd(t, busy, idle)
 	a := w.nodes["a"]

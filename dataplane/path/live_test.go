@@ -39,6 +39,7 @@ func TestWayThatNeverWorks(t *testing.T) {
 }
 
 func TestDeadWayIsNoticedAndRevived(t *testing.T) {
+	long(t)
 	for seed := range uint64(150) {
 		rng := rand.New(rand.NewPCG(seed, 5))
 		busy := seed%2 == 0
@@ -84,6 +85,7 @@ func TestIdleWayBecomesBusy(t *testing.T) {
 // With one probe in ten lost four in a row are once in 10,000 s, and the fifth,
 // after 250 ms, mostly comes through.
 func TestLossDoesNotKillAWay(t *testing.T) {
+	long(t)
 	var dead time.Duration
 	deaths := 0
 	for seed := range uint64(10) {
@@ -120,6 +122,7 @@ func TestLossDoesNotKillAWay(t *testing.T) {
 // Since is when Works changed, to the call, and nothing else moves it: not a verdict
 // that changes nothing, not a miss, not another answer.
 func TestSince(t *testing.T) {
+	long(t)
 	changes := 0
 	for seed := range uint64(20) {
 		w := pair(t, seed, link{mtu: 0, delay: time.Duration(seed) * time.Millisecond}, 1500)
@@ -229,6 +232,7 @@ func TestSeveralWaysToAPeer(t *testing.T) {
 // When a way is found not to work, it is known whether the others to its peer, which
 // are seldom asked, still did a moment ago.
 func TestOtherWaysAreAsked(t *testing.T) {
+	long(t)
 	direct := path.Way{Peer: "b", Mode: "direct", To: to("b").To}
 	for seed := range uint64(100) {
 		w := newWorld(t, seed, "a", "b")

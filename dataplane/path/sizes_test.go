@@ -51,6 +51,7 @@ func TestSearchOfEthernetTakesASecond(t *testing.T) {
 // A size is lost by chance once in a thousand, or in 10,000 on a way that loses a
 // twentieth both ways.
 func TestSearchWithLoss(t *testing.T) {
+	long(t)
 	const worlds = 500
 	low := 0
 	for seed := range uint64(worlds) {
@@ -152,6 +153,7 @@ func TestIdlePeerIsSearchedOnce(t *testing.T) {
 // On a way that loses a twentieth both ways the MTU is too small once in 10,000 s by
 // the odds of four probes in a row, and 30 s each time.
 func TestLossDoesNotShrinkAPath(t *testing.T) {
+	long(t)
 	falls, seconds := 0, 0
 	for seed := range uint64(10) {
 		w := pair(t, seed, link{mtu: 1450, loss: 0.05, delay: 5 * time.Millisecond, jitter: 5 * time.Millisecond}, 1500)

@@ -55,6 +55,15 @@ type letter struct {
 	size     int
 }
 
+// long leaves a test out of short runs, which are those under the race detector: that makes them
+// ten times as long, and finds nothing where all is one goroutine.
+func long(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("a simulation: run it without -short")
+	}
+}
+
 func newWorld(tb testing.TB, seed uint64, ids ...string) *world {
 	w := &world{
 		tb:    tb,

@@ -194,9 +194,13 @@ func heap() uint64 {
 
 // Thirty nodes, in virtual time: all of it is right, and within what is aimed at.
 func TestHerd(t *testing.T) {
+	nodes := 30
+	if testing.Short() { // under the race detector, which makes it ten times as long
+		nodes = 10
+	}
 	synctest.Test(t, func(t *testing.T) {
 		h := &herd{t: t, say: t.Logf}
-		f := h.run(30, 10*time.Second)
+		f := h.run(nodes, 10*time.Second)
 		t.Logf("%+v", f)
 	})
 }

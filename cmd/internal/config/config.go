@@ -116,6 +116,7 @@ type Config struct {
 
 	MetricsAddress string // TCP, for net.Listen; "": on Socket only
 	Pprof          bool   // profiles beside the metrics
+	Page           string // of the status page: loopback TCP, for net.Listen, or PageSocket; "": nowhere
 
 	Socket   string // Unix socket of the control API
 	StateDir string // identity and peer list, kept across restarts

@@ -218,8 +218,13 @@ func definitions(hostname string) []definition {
 		},
 		{
 			name: "pprof", def: "false",
-			help: "serve profiles of weftd itself at /debug/pprof/, where metrics are served, for whoever looks for a bug in it",
+			help: "serve profiles of weftd itself at /debug/pprof/, at metricsAddress and without a password, for whoever looks for a bug in it",
 			bind: func(c *Config) pflag.Value { return bind(&c.Pprof, "bool", parseBool, formatBool) },
+		},
+		{
+			name: "page", example: "127.0.0.1:8287",
+			help: "where a browser finds the status page: a loopback address and port, for every user of this machine (from elsewhere by `ssh -L`), or socket, the control socket, for those who may use that; nowhere unless set",
+			bind: func(c *Config) pflag.Value { return bind(&c.Page, "address:port", parsePage, same) },
 		},
 		{
 			name: "socket", def: DefaultSocket,

@@ -58,6 +58,7 @@ func TestEveryKey(t *testing.T) {
 		LogFormat:      "json",
 		MetricsAddress: "127.0.0.1:9100",
 		Pprof:          true,
+		Page:           "127.0.0.1:9101",
 		Socket:         "/s",
 		StateDir:       "/d",
 	}
@@ -73,7 +74,7 @@ func TestEveryKey(t *testing.T) {
 		"join": "seed.example.net,192.0.2.2:7000,[2001:db8::1]:7000", "gossipKeyFile": "/k", "insecure": "false",
 		"cniConfDir": "/n", "cniBinDir": "/b", "cniWiring": "bridge",
 		"tun": "pods", "mtu": "1400", "offload": "on", "offloadExcept": "uso,rco", "workers": "3", "deadGrace": "1m30s", "logLevel": "debug", "logFormat": "json",
-		"metricsAddress": "127.0.0.1:9100", "pprof": "true",
+		"metricsAddress": "127.0.0.1:9100", "pprof": "true", "page": "127.0.0.1:9101",
 		"socket": "/s", "stateDir": "/d",
 	}
 	var file, env, flags source

@@ -253,7 +253,7 @@ func TestDefaultFile(t *testing.T) {
 	want.ClusterCA, want.NodeCert = "/etc/weft/ca.pub", "/var/lib/weft/node.cert"
 	want.CNIConfDir, want.CNIBinDir = "/etc/cni/net.d", "/opt/cni/bin"
 	want.OffloadExcept = offload.Of(offload.USO, offload.RCO)
-	want.MetricsAddress = "0.0.0.0:8286"
+	want.MetricsAddress, want.Page = "0.0.0.0:8286", "127.0.0.1:8287"
 	want.Join = []HostPort{{"node1.example.net", 0}, {"192.0.2.2", 7946}}
 	if diff := cmp.Diff(want, cfg, compare); diff != "" {
 		t.Errorf("with every key set, -want +got\n%s", diff)

@@ -87,6 +87,8 @@ func TestProblems(t *testing.T) {
 		{"other port", source{yaml: ok + "gossipPort: 8285\n"}, []string{"FILE:2: gossipPort: 8285 is also dataPort (default); each needs its own port"}},
 		{"VXLAN on the data port", source{yaml: ok + "vxlanPort: 8285\n"}, []string{"FILE:2: vxlanPort: 8285 is also dataPort (default); each needs its own port"}},
 		{"data on the VXLAN port", source{yaml: ok, args: []string{"--data-port=4789"}}, []string{"--data-port: 4789 is also vxlanPort (default); each needs its own port"}},
+		{"page with the metrics", source{yaml: ok + "metricsAddress: 0.0.0.0:8286\npage: 127.0.0.1:8286\n"}, []string{
+			"FILE:3: page: 127.0.0.1:8286 is also metricsAddress (FILE:2); each needs its own port"}},
 		{"three of one port", source{yaml: ok + "dataPort: 1\nvxlanPort: 1\ngossipPort: 1\n"}, []string{
 			"FILE:2: dataPort: 1 is also vxlanPort (FILE:3); each needs its own port",
 			"FILE:3: vxlanPort: 1 is also gossipPort (FILE:4); each needs its own port",

@@ -155,6 +155,9 @@ func (g *gathering) validatePorts() {
 			g.problem(key, c.origins[key], "%d is also %s (%s); each needs its own port", a.port, other, c.Source(other))
 		}
 	}
+	if !g.bad["page"] && !g.bad["metricsAddress"] && clash(c.Page, c.MetricsAddress) {
+		g.problem("page", c.origins["page"], "%s is also metricsAddress (%s); each needs its own port", c.Page, c.Source("metricsAddress"))
+	}
 }
 
 func (g *gathering) validateGossip() {

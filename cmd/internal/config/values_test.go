@@ -46,6 +46,15 @@ func TestValues(t *testing.T) {
 			{":65536", "!has no port"}, {":http", "!has no port"}, {"localhost:8286", "!write it in numbers, for instance 127.0.0.1:8286, or leave it out, :8286"},
 			{"224.0.0.1:8286", "!is multicast"},
 		},
+		"page": {
+			{"", ""}, {"socket", "socket"}, {"127.0.0.1:8287", "127.0.0.1:8287"}, {"127.8.9.1:80", "127.8.9.1:80"}, {"[::1]:1", "[::1]:1"},
+			{"[::ffff:127.0.0.1]:80", "[::ffff:127.0.0.1]:80"},
+			{"Socket", "!is neither socket nor a loopback address with a port"}, {"8287", "!is neither socket nor"}, {"127.0.0.1:0", "!has no port from 1"},
+			{"127.0.0.1:70000", "!has no port from 1"}, {"localhost:8287", "!write it in numbers, 127.0.0.1:8287 or [::1]:8287"},
+			{"0.0.0.0:8287", "!can be reached by other machines, and the page asks for no password; write 127.0.0.1:8287, and open it elsewhere through `ssh -L 8287:127.0.0.1:8287`"},
+			{":8287", "!can be reached by other machines"}, {"[::]:8287", "!can be reached by other machines"}, {"192.0.2.1:8287", "!can be reached by other machines"},
+			{"node-a:8287", "!can be reached by other machines"}, {"[fe80::1%eth0]:8287", "!can be reached by other machines"},
+		},
 		"firewall": {{"manage", "manage"}, {"off", "!neither check nor manage"}},
 		"vni":      {{"0", "0"}, {"16777215", "16777215"}, {"16777216", "!not a VNI"}, {"-1", "!not a VNI"}, {"", "!not a VNI"}, {"0x1", "!not a VNI"}},
 		"staticPeers": {

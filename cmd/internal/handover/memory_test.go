@@ -1,6 +1,8 @@
 package handover
 
 import (
+	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"testing"
 
@@ -65,4 +67,48 @@ func TestMemory(t *testing.T) {
 		t.Fatal(err)
 	}
 	read("fourth")
+}
+
+// FuzzMemory has an earlier process leave anything, with a right checksum or without: who adopts it reads JSON or nothing, and
+// is read by the next.
+func FuzzMemory(f *testing.F) {
+	for _, seed := range []string{"", "null", `{"a":[1]}`, "{"} {
+		f.Add([]byte(seed), uint64(1), uint32(len(seed)), true)
+	}
+	f.Add([]byte(`"x"`), uint64(1<<64-1), uint32(1<<32-1), false)
+	f.Fuzz(func(t *testing.T, text []byte, generation uint64, length uint32, sealed bool) {
+		generation >>= 1 // nobody writes so often that another does not follow
+		m, err := NewMemory()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer m.Close()
+		slot := make([]byte, slotHeader, slotHeader+len(text))
+		binary.BigEndian.PutUint64(slot, generation)
+		binary.BigEndian.PutUint32(slot[8:], length)
+		slot = append(slot, text...)
+		if sealed {
+			binary.BigEndian.PutUint32(slot[8:], uint32(len(text)))
+			binary.BigEndian.PutUint32(slot[12:], checksum(slot))
+		}
+		if _, err := unix.Pwrite(m.fd, slot, int64(generation%2)*slotSize); err != nil {
+			t.Fatal(err)
+		}
+		fd, err := duplicate(m.FD())
+		if err != nil {
+			t.Fatal(err)
+		}
+		next := AdoptMemory(fd)
+		defer next.Close()
+		var got any
+		if err := next.Read(&got); err == nil && !json.Valid(text) {
+			t.Errorf("reads %v of %q", got, text)
+		}
+		if err := next.Write("next"); err != nil {
+			t.Fatal(err)
+		}
+		if err := next.Read(&got); err != nil || got != "next" {
+			t.Errorf("after generation %d reads %v (%v)", generation, got, err)
+		}
+	})
 }

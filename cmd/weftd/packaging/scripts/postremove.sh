@@ -9,5 +9,8 @@ if [ "$1" = purge ]; then
     # weft.yaml has been removed by then, as a file of the package's; gossip.key was made by hand.
     rm -rf /var/lib/weft
     rm -f /etc/weft/gossip.key
-    [ ! -d /etc/weft ] || rmdir --ignore-fail-on-non-empty /etc/weft
+    # Which the unit makes. Of the last, others may have something.
+    for folder in /etc/weft /etc/cni/net.d /etc/cni; do
+        dpkg-query -S $folder >/dev/null 2>&1 || [ ! -d $folder ] || rmdir --ignore-fail-on-non-empty $folder
+    done
 fi

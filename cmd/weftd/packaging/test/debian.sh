@@ -26,6 +26,10 @@ eventually() {
 kernel() { # what weft may change
     inside sh -c 'ip -o link | cut -d" " -f2; ip -4 route show table all; ip -6 route show table all | grep -v fe80; ip rule; nft list ruleset; sysctl -a 2>/dev/null | grep -E "forwarding|ip_forward|rp_filter|accept_ra "'
 }
+files() { # what weft may leave, beside what dpkg and systemd write for every package and unit
+    inside find / /run -xdev \( -path /proc -o -path /var/lib/dpkg -o -path /var/log -o -path /var/cache -o -path /run/systemd -o -path /run/agetty.reload \
+        -o -path /var/lib/systemd -o -path '/tmp/systemd-private-*' -o -path '/var/tmp/systemd-private-*' \) -prune -o -print | sort
+}
 finish() {
     kill ${peer:-} ${server:-} 2>/dev/null || true
     [ -z "${nspawn:-}" ] || { kill -TERM "$nspawn" 2>/dev/null && wait "$nspawn" || true; }
@@ -52,6 +56,8 @@ inside ip address add 198.51.100.1/24 dev a0
 inside ip link set a0 up
 inside ip route add default via 198.51.100.2
 kernel >"$work/before"
+inside touch /next.deb # which the upgrade takes
+files >"$work/files"
 
 step "installed: nothing runs"
 inside dpkg -i /weft.deb >/dev/null
@@ -118,5 +124,4 @@ inside systemctl -q is-active weftd || fail "it does not run after the upgrade"
 inside dpkg -P weft || fail "purge"
 kernel >"$work/after"
 diff "$work/before" "$work/after" || fail "the machine is not as it was before"
-left=$(find "$root/etc" "$root/var/lib" "$root/usr" "$root/run" -iname '*weft*' -not -path '*/dpkg/*' -not -path '*deb-systemd*')
-[ -z "$left" ] || fail "these files stay: $left"
+files | diff "$work/files" - || fail "files are not as they were before"
