@@ -29,7 +29,7 @@ func TestNewPlan(t *testing.T) {
 	p, err := newPlan(options{subjects: "all"})
 	scenarios, subjects := names(p)
 	if err != nil || p.rounds != 5 || !slices.Equal(scenarios, defaultScenarios) ||
-		!slices.Equal(subjects, []string{"raw", "kernel-vxlan", "weft-udp", "weft-vxlan", "weft-direct", "weft-portable", "wireguard-go"}) {
+		!slices.Equal(subjects, []string{"raw", "raw-1444", "kernel-vxlan", "weft-udp", "weft-vxlan", "weft-direct", "weft-portable", "wireguard-go"}) {
 		t.Errorf("default plan: %v, %v, %v, %v", p.rounds, scenarios, subjects, err)
 	}
 	p, err = newPlan(options{scenarios: "tcp-4-9000, rr", subjects: "weft-udp,kernel-vxlan", rounds: 7, quick: true})

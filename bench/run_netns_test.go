@@ -24,7 +24,7 @@ func newTestRunner(t *testing.T, ctx context.Context, name string) (*runner, *by
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := plan{rounds: 1, scenarios: chosen, subjects: []subject{rawSubject(), vxlanSubject()}}
+	p := plan{rounds: 1, scenarios: chosen, subjects: []subject{rawSubject("raw", "", ethernetMTU), vxlanSubject()}}
 	if err := p.check(t.TempDir()); err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +83,7 @@ func testRun(t *testing.T, scenario string) {
 // Where IPv6 is asked for, all of the traffic is.
 func TestIPv6IsMeasured(t *testing.T) {
 	n := newTestNetwork(t, true)
-	if err := rawSubject().join(t.Context(), n); err != nil {
+	if err := rawSubject("raw", "", ethernetMTU).join(t.Context(), n); err != nil {
 		t.Fatal(err)
 	}
 	if err := n.server.DropAddresses(podNetworks[0]); err != nil {

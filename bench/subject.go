@@ -19,7 +19,8 @@ type subject struct {
 // subjects returns all there are, in the order of the report.
 func subjects() []subject {
 	return []subject{
-		rawSubject(),
+		rawSubject("raw", "no overlay: plain routes between the nodes, the limit", jumboMTU),
+		rawSubject("raw-1444", "the same with the MTU that weft gives to pods of an Ethernet", podMTU),
 		vxlanSubject(),
 		weftSubject("weft-udp", "weftd as shipped, plain UDP encapsulation", "udp", nil),
 		weftSubject("weft-vxlan", "weftd with mode: vxlan", "vxlan", nil),

@@ -40,8 +40,7 @@ func weftPlugin(name, about, wiring string) subject {
 
 // referencePlugin is `bridge` with `host-local`, as flannel has its pods wired.
 func referencePlugin() subject {
-	s := rawSubject()
-	s.name, s.about = "bridge+host-local", "the reference plugins of the CNI project, as flannel uses them"
+	s := rawSubject("bridge+host-local", "the reference plugins of the CNI project, as flannel uses them", ethernetMTU)
 	s.binaries = []string{filepath.Join(pluginFolder, "bridge"), filepath.Join(pluginFolder, "host-local")}
 	join := s.join
 	s.join = func(ctx context.Context, n *network) error {
@@ -85,8 +84,7 @@ func localSubjects() []subject {
 }
 
 func plainPods(name, about string, mtu int) subject {
-	s := rawSubject()
-	s.name, s.about = name, about
+	s := rawSubject(name, about, mtu)
 	join := s.join
 	s.join = func(ctx context.Context, n *network) error {
 		if err := join(ctx, n); err != nil {

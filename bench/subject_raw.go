@@ -5,11 +5,11 @@ package main
 import "context"
 
 // rawSubject is the limit: no encapsulation. Each node routes the other's pods by its address
-// on the underlay.
-func rawSubject() subject {
+// on the underlay. The pods' MTU is at most mtu.
+func rawSubject(name, about string, mtu int) subject {
 	return subject{
-		name:  "raw",
-		about: "no overlay: plain routes between the nodes, the limit",
+		name:  name,
+		about: about,
 		join: func(ctx context.Context, n *network) error {
 			if err := n.giveNodesIPv6(); err != nil {
 				return err
@@ -23,7 +23,7 @@ func rawSubject() subject {
 					}
 				}
 			}
-			return n.setPodMTU(n.mtu)
+			return n.setPodMTU(min(n.mtu, mtu))
 		},
 	}
 }
