@@ -54,8 +54,8 @@ lint: go ## formatting, vet and staticcheck
 	@unformatted=$$(gofmt -l bench cmd cni dataplane encap membership); \
 	    [ -z "$$unformatted" ] || { echo "not formatted, run gofmt -w:" $$unformatted; exit 1; }
 	go vet ./...
-	go vet -tags netns,partition,containerd2,handover ./...
-	go run $(STATICCHECK) -checks all,-ST1000,-ST1020,-ST1021,-ST1022 -tags netns,partition,containerd2,handover ./...
+	go vet -tags netns,partition,containerd2,handover,soak ./...
+	go run $(STATICCHECK) -checks all,-ST1000,-ST1020,-ST1021,-ST1022 -tags netns,partition,containerd2,handover,soak ./...
 	go -C cmd/weftd/packaging/release vet ./...
 	@said=$$(go run $(GOVULNCHECK) ./... 2>&1) || case "$$said" in \
 	    *"fetching vulnerabilities"*) said="known vulnerabilities were NOT looked for: $$said";; *) echo "$$said"; exit 1;; \
@@ -69,7 +69,7 @@ race: go need-test ## the same under the race detector
 	go test ./membership/... ./dataplane ./dataplane/path
 
 netns: root need-test build ## tests with real daemons in network namespaces
-	go test -tags netns,partition -count 1 -timeout 9m -p 2 -parallel 6 ./cmd/weftd $$(grep -rl --include='*_test.go' '^//go:build netns' . | xargs -n1 dirname | sort -u)
+	go test -tags netns,partition -count 1 -timeout 9m -p 2 -parallel 4 ./cmd/weftd $$(grep -rl --include='*_test.go' '^//go:build netns' . | xargs -n1 dirname | sort -u)
 
 partition: root need-test build ## a partition longer than memberlist remembers its members, healed; 2 minutes
 	go test -tags partition -count 1 -timeout 5m -v -run Partition ./cmd/weftd

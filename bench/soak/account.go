@@ -9,7 +9,10 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"reflect"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/weft-net/weft/bench/topo"
@@ -25,6 +28,7 @@ type exchange struct {
 	Egress    int64  `json:"egress"`
 	Forwarded int64  `json:"forwarded"` // to the other node
 	Underlay  int64  `json:"underlay"`  // lost at the nodes' own links
+	Backlog   int64  `json:"backlog"`   // dropped before a processor's queue, of all that this machine received
 	Overflow  int64  `json:"overflow"`  // of the receiver's sockets
 	Ingress   int64  `json:"ingress"`
 }
@@ -36,8 +40,8 @@ func (e exchange) wrong() error {
 		errs = append(errs, fmt.Errorf("%s to %s: a pod sent %d packets, %d reached weftd and %d were dropped at the TUN", e.From, e.To, e.Sent, e.Egress, e.TUN))
 	}
 	// A superpacket that a link drops counts once there, and is up to 64 packets.
-	if lost := e.Forwarded - e.Ingress - e.Overflow; lost < e.Underlay || lost > 64*e.Underlay {
-		errs = append(errs, fmt.Errorf("%s to %s: %d packets went out, %d came in, %d overflowed and the underlay lost %d", e.From, e.To, e.Forwarded, e.Ingress, e.Overflow, e.Underlay))
+	if lost := e.Forwarded - e.Ingress - e.Overflow; lost < e.Underlay || lost > 64*(e.Underlay+e.Backlog) {
+		errs = append(errs, fmt.Errorf("%s to %s: %d packets went out, %d came in, %d overflowed, the underlay lost %d and the machine's backlogs %d", e.From, e.To, e.Forwarded, e.Ingress, e.Overflow, e.Underlay, e.Backlog))
 	}
 	return errors.Join(errs...)
 }
@@ -71,6 +75,10 @@ func oneExchange(ctx context.Context, c *cluster, from, to *member) (exchange, e
 	if err != nil {
 		return e, err
 	}
+	full, err := backlogDrops()
+	if err != nil {
+		return e, err
+	}
 	// Someone must listen, or the answers of the receiver's kernel are packets as well.
 	sink, err := listenUDP(to.pods[0])
 	if err != nil {
@@ -92,7 +100,11 @@ func oneExchange(ctx context.Context, c *cluster, from, to *member) (exchange, e
 		return e, err
 	}
 	lostAfter, err := c.underlayLoss(ctx)
-	e.Underlay = lostAfter - lost
+	if err != nil {
+		return e, err
+	}
+	fullAfter, err := backlogDrops()
+	e.Underlay, e.Backlog = lostAfter-lost, fullAfter-full
 	a, b, a2, b2 := before[from.String()], before[to.String()], after[from.String()], after[to.String()]
 	e.TUN = a2.Kernel.TunTxDropped - a.Kernel.TunTxDropped
 	e.Egress = a2.Egress.Received - a.Egress.Received
@@ -137,6 +149,27 @@ func closed(all map[string]accounts) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// backlogDrops is how many packets found a processor's input queue full (netdev_max_backlog): the second
+// column of /proc/net/softnet_stat, hexadecimal, a line for each processor. It is that of all namespaces.
+func backlogDrops() (sum int64, err error) {
+	text, err := os.ReadFile("/proc/net/softnet_stat")
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(text)) {
+		fields := strings.Fields(line)
+		if len(fields) < 2 {
+			return 0, fmt.Errorf("read /proc/net/softnet_stat: %q", line)
+		}
+		n, err := strconv.ParseInt(fields[1], 16, 64)
+		if err != nil {
+			return 0, fmt.Errorf("read /proc/net/softnet_stat: %w", err)
+		}
+		sum += n
+	}
+	return sum, nil
 }
 
 // underlayLoss adds up what the links of the underlay have dropped on sending, at both ends. A superpacket counts once.

@@ -103,7 +103,10 @@ func TestCaptureThatNobodyReads(t *testing.T) {
 	var full error
 	c.eventually("the captures to begin", func(ctx context.Context) error {
 		begun := errors.New("there is room for one more")
-		if _, full = n1.client.Capture(ctx, one, func() error { return begun }, nil); errors.Is(full, begun) {
+		try, stop := context.WithTimeout(ctx, 3*time.Second)
+		defer stop()
+		_, full = n1.client.Capture(try, one, func() error { return begun }, nil)
+		if errors.Is(full, begun) || errors.Is(full, context.DeadlineExceeded) {
 			return full
 		}
 		return nil

@@ -1,4 +1,4 @@
-//go:build netns && linux
+//go:build soak && linux
 
 package main
 
