@@ -179,7 +179,23 @@ type PeerStats struct {
 	TxPackets, TxBytes, RxPackets, RxBytes uint64
 }
 
-// Stats reads the counters.
+// Add adds to s what another engine has counted.
+func (s *Stats) Add(o Stats) {
+	s.Egress.add(o.Egress)
+	s.Ingress.add(o.Ingress)
+	s.Batches.add(o.Batches)
+	s.ICMPSent += o.ICMPSent
+	for id, p := range o.Peers {
+		sum := s.Peers[id]
+		sum.TxPackets += p.TxPackets
+		sum.TxBytes += p.TxBytes
+		sum.RxPackets += p.RxPackets
+		sum.RxBytes += p.RxBytes
+		s.Peers[id] = sum
+	}
+}
+
+// Stats reads the counters. The maps in it are the caller's.
 func (e *Engine) Stats() Stats {
 	s := Stats{Peers: make(map[string]PeerStats)}
 	for _, w := range e.workers {

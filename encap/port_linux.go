@@ -50,6 +50,8 @@ type Port struct {
 	on      offload.Set
 	refused map[offload.Feature]error
 	closed  bool
+
+	overflowed uint64 // once closed
 }
 
 // Sockets is one for each worker.
@@ -110,12 +112,17 @@ func (p *Port) refuse(f offload.Feature, why error) {
 // because a buffer was full, their checksum wrong, or the port not yet open for all
 // workers: the counter that SO_RXQ_OVFL attaches to received datagrams, asked for
 // on demand (SK_MEMINFO_DROPS), so that it is right also when nothing arrives any more.
+// Of a closed port it is how many there were in the end.
 func (p *Port) Overflows() (n uint64, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
-		return 0, fmt.Errorf("count drops at the data ports of %s: %w", p.addrs, net.ErrClosed)
+		return p.overflowed, nil
 	}
+	return p.overflows()
+}
+
+func (p *Port) overflows() (n uint64, err error) {
 	for _, s := range p.sockets {
 		for _, r := range s.receivers {
 			const drops = 8 // SK_MEMINFO_DROPS, include/uapi/linux/sock_diag.h
@@ -139,7 +146,8 @@ func (p *Port) Close() error {
 	err := net.ErrClosed
 	if !p.closed {
 		p.closed = true
-		err = p.closeAll()
+		p.overflowed, err = p.overflows()
+		err = errors.Join(err, p.closeAll())
 	}
 	if err != nil {
 		return fmt.Errorf("close the data ports of %s: %w", p.addrs, err)

@@ -94,8 +94,8 @@ func TestClosedPort(t *testing.T) {
 	if n, err := s.Send([]Message{m}); n != 0 || !errors.Is(err, net.ErrClosed) || s.Full() != -1 {
 		t.Errorf("Send = %d %v", n, err)
 	}
-	if _, err := p.Overflows(); !errors.Is(err, net.ErrClosed) {
-		t.Errorf("Overflows: %v", err)
+	if n, err := p.Overflows(); n != 0 || err != nil {
+		t.Errorf("Overflows = %d %v", n, err)
 	}
 	if err := p.Close(); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("Close again: %v", err)
@@ -238,6 +238,12 @@ func TestOverflows(t *testing.T) {
 			}
 			if received+int(lost) != sent || lost == 0 || received == 0 {
 				t.Errorf("sent %d, received %d, lost %d", sent, received, lost)
+			}
+			if err := to.Close(); err != nil {
+				t.Error(err)
+			}
+			if after, err := to.Overflows(); after != lost || err != nil {
+				t.Errorf("Overflows = %d %v of the closed port, %d before", after, err, lost)
 			}
 		})
 	}

@@ -37,7 +37,7 @@ func abuses() []abuse {
 		{"partition", partition, nil},
 		{"carrier lost", carrier, nil},
 		{"link down", linkDown, nil},
-		{"underlay MTU", underlayMTU, nil},
+		{"underlay MTU", narrow, nil},
 		{"routes deleted", command("ip route flush proto 119"), nil},
 		{"TUN's address deleted", command("ip addr flush dev weft0"), nil},
 		{"TUN down", command("ip link set weft0 down"), nil},
@@ -99,13 +99,13 @@ func (m *member) defaultRoute() error {
 	return runIn(m.Namespace, "ip", "route", "replace", "default", "via", "198.51.100.254", "dev", "eth0")
 }
 
-// underlayMTU makes the node's link smaller, and large again.
-func underlayMTU(ctx context.Context, m *member, r *rand.Rand) error {
+// narrow makes the node's link smaller, and large again.
+func narrow(ctx context.Context, m *member, r *rand.Rand) error {
 	if err := m.SetMTU(1400 + r.IntN(90)); err != nil {
 		return err
 	}
 	pause(ctx, between(r, time.Second, 8*time.Second))
-	return m.SetMTU(1500)
+	return m.SetMTU(underlayMTU)
 }
 
 // reload changes what can change live.

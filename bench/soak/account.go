@@ -215,6 +215,9 @@ func (c *cluster) settleModes(ctx context.Context, patience time.Duration) error
 	}
 	return eventually(ctx, patience, func(ctx context.Context) error {
 		for _, m := range c.members {
+			if err := m.seesAll(ctx); err != nil {
+				return err
+			}
 			list, err := query[peerList](ctx, m, "peers")
 			if err != nil {
 				return err

@@ -21,6 +21,7 @@ import (
 const (
 	nodeCount   = 3
 	podsPerNode = 2
+	underlayMTU = 1500
 )
 
 // A cluster is three nodes with a daemon each, their pods, and a host that is no node.

@@ -22,6 +22,10 @@ type (
 		State   string    `json:"state"`
 		Reason  string    `json:"reason"`
 		Started time.Time `json:"started"`
+
+		Underlay struct {
+			MTU int `json:"mtu"`
+		} `json:"underlay"`
 	}
 	peerList struct {
 		Peers []struct {
@@ -91,6 +95,9 @@ func (m *member) seesAll(ctx context.Context) error {
 	}
 	if s.State != "ready" {
 		return fmt.Errorf("%s is %s: %s", m, s.State, s.Reason)
+	}
+	if s.Underlay.MTU != underlayMTU {
+		return fmt.Errorf("%s has not found yet that its underlay's MTU is %d again", m, underlayMTU)
 	}
 	list, err := query[peerList](ctx, m, "peers")
 	if err != nil {

@@ -137,7 +137,7 @@ func (d *daemon) chosen() map[string]*choice {
 
 // Peers are the other nodes.
 func (d *daemon) Peers() control.PeerList {
-	view, stats, chosen := d.store.View(time.Now()), d.engine.Stats(), d.chosen()
+	view, counted, chosen := d.store.View(time.Now()), d.tally(), d.chosen()
 	list := control.PeerList{Peers: []control.Peer{}}
 	for _, m := range view.Members {
 		p := control.Peer{
@@ -157,7 +157,7 @@ func (d *daemon) Peers() control.PeerList {
 	}
 	for i := range list.Peers {
 		p := &list.Peers[i]
-		traffic := stats.Peers[p.ID]
+		traffic := counted.Peers[p.ID]
 		p.Tx = control.Traffic{Packets: traffic.TxPackets, Bytes: traffic.TxBytes}
 		p.Rx = control.Traffic{Packets: traffic.RxPackets, Bytes: traffic.RxBytes}
 		p.DataPath = control.DataUnknown
@@ -217,22 +217,16 @@ func (d *daemon) Routes() control.RouteList {
 
 // Drops is the account of every packet.
 func (d *daemon) Drops() control.Drops {
-	stats := d.engine.Stats()
-	for reason, n := range d.prober.strayed() {
-		stats.Ingress.Received += n
-		stats.Ingress.Drops[reason] += n
-	}
+	counted := d.tally()
 	drops := control.Drops{
-		Egress: direction(stats.Egress), Ingress: direction(stats.Ingress), ICMPSent: stats.ICMPSent,
+		Egress: direction(counted.Egress), Ingress: direction(counted.Ingress), ICMPSent: counted.ICMPSent,
 		Reasons: make(map[string]string),
 	}
+	drops.Kernel.SocketOverflow = counted.overflow
 	for _, r := range dataplane.Reasons() {
 		drops.Reasons[r.String()] = r.Explanation()
 	}
 	// While the daemon ends, its descriptors are gone before its API is.
-	if n, err := d.port.Overflows(); err == nil {
-		drops.Kernel.SocketOverflow = n
-	}
 	if n, err := d.host.TxDropped(d.device.Name()); err == nil {
 		drops.Kernel.TunTxDropped = n
 	}

@@ -96,6 +96,8 @@ type daemon struct {
 	station  encap.Station
 	gossip   *gossip.Gossip
 
+	former tally // of the lives before this one
+
 	// routed are the next hops of the direct routes that are in place, by block: those of
 	// an earlier run at first, and from then on what the reconciler last made.
 	routed map[netip.Prefix]netip.Addr

@@ -46,7 +46,7 @@ func (d *daemon) Doctor(context.Context) (control.Diagnosis, error) {
 	x.state(&status)
 	x.firewalls(d)
 	x.peers(peers)
-	x.drops(d.engine.Stats())
+	x.drops(d.tally().Stats)
 	x.refused(d)
 	n := d.node(&status, peers)
 	x.Add(doctor.Examine(n, doctor.Look(n, true)))

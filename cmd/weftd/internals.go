@@ -10,18 +10,18 @@ var _ metrics.Source = (*daemon)(nil)
 
 // Internals are what the control API does not show.
 func (d *daemon) Internals() metrics.Internals {
-	stats := d.engine.Stats()
+	counted := d.tally()
 	in := metrics.Internals{
 		Batches: metrics.Batches{
-			Reads: histogram(stats.Batches.Reads), Writes: histogram(stats.Batches.Writes),
-			Sends: histogram(stats.Batches.Sends), Receives: histogram(stats.Batches.Receives),
-			SuperRead: stats.Batches.SuperRead, SuperWritten: stats.Batches.SuperWritten,
+			Reads: histogram(counted.Batches.Reads), Writes: histogram(counted.Batches.Writes),
+			Sends: histogram(counted.Batches.Sends), Receives: histogram(counted.Batches.Receives),
+			SuperRead: counted.Batches.SuperRead, SuperWritten: counted.Batches.SuperWritten,
 		},
 		Repairs: d.repairs.counts(),
 		Stuck:   len(d.engine.Stuck(workerPatience)),
 	}
 	in.Takeovers, in.TakeoverGap = d.succession.handed()
-	for _, p := range stats.Peers {
+	for _, p := range counted.Peers {
 		in.Bytes.Egress += p.TxBytes
 		in.Bytes.Ingress += p.RxBytes
 	}

@@ -217,7 +217,7 @@ func (d *daemon) again(ctx context.Context, why error) (next *daemon, err error)
 	if err := errors.Join(err, d.close()); err != nil {
 		return nil, err
 	}
-	now := time.Now()
+	now, former := time.Now(), d.tally()
 	for _, m := range d.store.View(now).Members {
 		if m.Alive { // until gossip, which begins anew, has met it
 			d.store.SetAlive(m.ID, false, now)
@@ -226,7 +226,7 @@ func (d *daemon) again(ctx context.Context, why error) (next *daemon, err error)
 	retry := time.NewTicker(retryInterval)
 	defer retry.Stop()
 	for {
-		next = &daemon{machine: d.machine, device: inherited, warnings: slices.Clone(d.standing)}
+		next = &daemon{machine: d.machine, device: inherited, former: former, warnings: slices.Clone(d.standing)}
 		next.joined.Store(true)
 		if err = next.open(); err == nil {
 			err = d.store.Publish(next.description())

@@ -122,6 +122,11 @@ func TestUnderlayMoves(t *testing.T) {
 	}
 	index, _, _ := strings.Cut(device, ":")
 
+	if _, err := from.Run(t.Context(), "ping", "-q", "-c", "100", "-i", "0.002", "-W", "5", to.Addr.String()); err != nil {
+		t.Fatal(err)
+	}
+	counted := b.drops()
+
 	lives := 0 // but for the first
 	const back = "; ip route replace default via 198.51.100.254"
 	for _, move := range []struct {
@@ -168,6 +173,11 @@ func TestUnderlayMoves(t *testing.T) {
 			}
 			return pong(ctx, from, to)
 		})
+		now := b.drops()
+		if now.Ingress.Forwarded <= counted.Ingress.Forwarded || now.Egress.Forwarded <= counted.Egress.Forwarded {
+			t.Errorf("%s: in %+v, out %+v, which was more before: %+v, %+v", move.what, now.Ingress, now.Egress, counted.Ingress, counted.Egress)
+		}
+		counted = now
 		t.Logf("%s: packets pass after %s", move.what, time.Since(began).Round(10*time.Millisecond))
 	}
 	if now, err := b.Run(t.Context(), "ip", "-o", "link", "show", "weft0"); err != nil || !strings.HasPrefix(now, index+":") {

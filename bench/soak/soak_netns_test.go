@@ -1,4 +1,4 @@
-//go:build soak && linux
+//go:build netns && linux
 
 package main
 
