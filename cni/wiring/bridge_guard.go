@@ -83,71 +83,68 @@ func bridgeGuard(conn *nftables.Conn, p Port, ends Ends) error {
 	return conn.SetAddElements(portsMap(t), portsElement(p.Device))
 }
 
-// removeBridgeGuard does what is to be done, if anything: a transaction that fails would take as long as one that does not.
+// removeBridgeGuard asks for the table first: it is not there where pods are routed, and a transaction that fails would
+// take as long as one that does not.
 func removeBridgeGuard(conn *nftables.Conn, device string) error {
-	have, err := bridgeChains(conn)
-	if err != nil {
-		return err
+	table := bridgeTable()
+	if _, err := conn.ListTableOfFamily(table.Name, table.Family); isNone(err) {
+		return nil
+	} else if err != nil {
+		return fmt.Errorf("find nftables table bridge %s: %w", table.Name, err)
 	}
-	var chains []*nftables.Chain
-	for _, name := range []string{device, device + discoverySuffix} { // in this order, as the one refers to the other
-		if have[name] {
-			chains = append(chains, &nftables.Chain{Name: name, Table: bridgeTable()})
+	parts := []func() error{ // each refers to the next
+		func() error { return conn.SetDeleteElements(portsMap(table), portsElement(device)) },
+		func() error { conn.DelChain(&nftables.Chain{Name: device, Table: table}); return nil },
+		func() error { conn.DelChain(&nftables.Chain{Name: device + discoverySuffix, Table: table}); return nil },
+	}
+	err := transact(conn, parts...)
+	if !isNone(err) {
+		return inBridgeTable(device, err)
+	}
+	// There is nothing, or others have taken a part of it.
+	var errs []error
+	for _, part := range parts {
+		if err := transact(conn, part); !isNone(err) {
+			errs = append(errs, inBridgeTable(device, err))
 		}
 	}
-	if len(chains) == 0 {
+	return errors.Join(errs...)
+}
+
+func transact(conn *nftables.Conn, parts ...func() error) error {
+	for _, part := range parts {
+		if err := part(); err != nil {
+			return err
+		}
+	}
+	return conn.Flush()
+}
+
+func inBridgeTable(device string, err error) error {
+	if err == nil {
 		return nil
 	}
-	remove := func(withElement bool) error {
-		if withElement {
-			if err := conn.SetDeleteElements(portsMap(bridgeTable()), portsElement(device)); err != nil {
-				return err
-			}
+	return fmt.Errorf("remove %s from nftables table bridge %s: %w", device, bridgeTableName, err)
+}
+
+// bridgeGuards are the devices that have a chain, sorted.
+func (w *Wiring) bridgeGuards() ([]string, error) {
+	return steady(func() (devices []string, err error) {
+		conn, err := w.nftables()
+		if err != nil {
+			return nil, err
+		}
+		chains, err := conn.ListChainsOfTableFamily(nftables.TableFamilyBridge)
+		if err != nil {
+			return nil, fmt.Errorf("list nftables chains of bridges: %w", err)
 		}
 		for _, c := range chains {
-			conn.DelChain(c)
+			if device := strings.TrimSuffix(c.Name, discoverySuffix); c.Table.Name == bridgeTableName && isDevice(device) {
+				devices = append(devices, device)
+			}
 		}
-		return conn.Flush()
-	}
-	err = remove(true)
-	if errors.Is(err, unix.ENOENT) { // somebody has flushed the map
-		err = remove(false)
-	}
-	if err != nil {
-		return fmt.Errorf("remove chain %s of nftables table bridge %s: %w", device, bridgeTableName, err)
-	}
-	return nil
-}
-
-// bridgeChains are the names of those of the table, none where there is no table.
-func bridgeChains(conn *nftables.Conn) (map[string]bool, error) {
-	all, err := conn.ListChainsOfTableFamily(nftables.TableFamilyBridge)
-	if err != nil {
-		return nil, fmt.Errorf("list nftables chains of bridges: %w", err)
-	}
-	names := make(map[string]bool)
-	for _, c := range all {
-		if c.Table.Name == bridgeTableName {
-			names[c.Name] = true
-		}
-	}
-	return names, nil
-}
-
-// bridgeGuards are the devices that have a chain.
-func (w *Wiring) bridgeGuards() ([]string, error) {
-	conn, err := w.nftables()
-	if err != nil {
-		return nil, err
-	}
-	chains, err := bridgeChains(conn)
-	var devices []string
-	for name := range chains {
-		if device := strings.TrimSuffix(name, discoverySuffix); isDevice(device) {
-			devices = append(devices, device)
-		}
-	}
-	return devices, err
+		return devices, nil
+	})
 }
 
 // removeBridgeTable removes the table where no pod has a chain in it.

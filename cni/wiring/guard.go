@@ -136,23 +136,42 @@ func (g *guardRemoval) close() error {
 	return g.conn.CloseLasting()
 }
 
-// guards are the devices that have a guard's table.
+// guards are the devices that have a guard's table, sorted.
 func (w *Wiring) guards() ([]string, error) {
-	conn, err := w.nftables()
-	if err != nil {
-		return nil, err
-	}
-	tables, err := conn.ListTablesOfFamily(nftables.TableFamilyNetdev)
-	if err != nil {
-		return nil, fmt.Errorf("list nftables tables: %w", err)
-	}
-	var devices []string
-	for _, t := range tables {
-		if isDevice(t.Name) {
-			devices = append(devices, t.Name)
+	return steady(func() (devices []string, err error) {
+		conn, err := w.nftables()
+		if err != nil {
+			return nil, err
 		}
+		tables, err := conn.ListTablesOfFamily(nftables.TableFamilyNetdev)
+		if err != nil {
+			return nil, fmt.Errorf("list nftables tables: %w", err)
+		}
+		for _, t := range tables {
+			if isDevice(t.Name) {
+				devices = append(devices, t.Name)
+			}
+		}
+		return devices, nil
+	})
+}
+
+// steady calls list until two answers are the same, but for their order, and returns that one, sorted. A list that others
+// make shorter meanwhile lacks some of what stays (nf_tables_dump_tables, net/netfilter/nf_tables_api.c), and the library
+// does not pass on that the kernel says so (NLM_F_DUMP_INTR).
+func steady(list func() ([]string, error)) (names []string, err error) {
+	for i := range 9 {
+		again, err := list()
+		if err != nil {
+			return nil, err
+		}
+		slices.Sort(again)
+		if again = slices.Compact(again); i > 0 && slices.Equal(names, again) {
+			break
+		}
+		names = again
 	}
-	return devices, nil
+	return names, nil
 }
 
 // nftables opens sockets in the node's namespace, whatever the thread: one for each transaction, unless options say else.
