@@ -174,7 +174,7 @@ func TestUnderlayMoves(t *testing.T) {
 			return pong(ctx, from, to)
 		})
 		now := b.drops()
-		if now.Ingress.Forwarded <= counted.Ingress.Forwarded || now.Egress.Forwarded <= counted.Egress.Forwarded {
+		if now.Ingress.Forwarded < counted.Ingress.Forwarded || now.Egress.Forwarded < counted.Egress.Forwarded {
 			t.Errorf("%s: in %+v, out %+v, which was more before: %+v, %+v", move.what, now.Ingress, now.Egress, counted.Ingress, counted.Egress)
 		}
 		counted = now
