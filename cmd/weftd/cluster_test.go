@@ -139,13 +139,31 @@ func (m *member) stop() {
 	}
 }
 
-// startAll starts every daemon and waits until all see all.
+// startAll starts every daemon and waits until packets go from each to each.
 func (c *cluster) startAll() {
 	c.t.Helper()
 	for _, m := range c.members {
 		m.start()
 	}
+	c.carries()
+}
+
+// carries waits until every member sees every other up, and its answers on the way that it takes at best: a
+// node that has just begun may owe its first ones, which makes its peers try another way for a while.
+func (c *cluster) carries() {
+	c.t.Helper()
 	c.converged()
+	for _, m := range c.members {
+		c.eventually(fmt.Sprintf("%s to reach the others", m), func(ctx context.Context) error {
+			peers, err := m.client.Peers(ctx)
+			for _, p := range peers.Peers {
+				if p.DataPath != control.DataWorks || strings.Contains(p.Why, "does not work") {
+					return fmt.Errorf("%s by %q, which %s: %s", p.Name, p.Mode, p.DataPath, p.Why)
+				}
+			}
+			return err
+		})
+	}
 }
 
 // converged waits until every member sees every other up.

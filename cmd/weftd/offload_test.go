@@ -275,7 +275,7 @@ func TestMixedOffloads(t *testing.T) {
 	for i, m := range c.members {
 		m.start(kinds[i].flags...)
 	}
-	c.converged()
+	c.carries()
 
 	var pods []*topo.Pod
 	var captures, underlay []*capture
