@@ -56,7 +56,7 @@ func dispatch(ctx context.Context, args []string) error {
 	}
 	var o options
 	flag.StringVar(&o.scenarios, "scenarios", "", "comma-separated `names`, or all (default "+strings.Join(defaultScenarios, ",")+")")
-	flag.StringVar(&o.subjects, "subjects", "all", "comma-separated `names`, or all")
+	flag.StringVar(&o.subjects, "subjects", "", "comma-separated `names`, or all (default all, or those that differ most with -quick)")
 	flag.IntVar(&o.rounds, "rounds", 0, "how `often` each measurement is repeated (default 5, or 1 with -quick)")
 	flag.BoolVar(&o.quick, "quick", false, "short measurements of "+strings.Join(quickScenarios, ",")+": a check of the harness, not of weft")
 	flag.StringVar(&o.bin, "bin", "bin", "`folder` with weftd, weft and wireguard")
@@ -107,9 +107,9 @@ func run(ctx context.Context, o options) error {
 
 // newPlan reads the options.
 func newPlan(o options) (plan, error) {
-	l, names, rounds := fullLengths, defaultScenarios, 5
+	l, names, among, rounds := fullLengths, defaultScenarios, []string{"all"}, 5
 	if o.quick {
-		l, names, rounds = quickLengths, quickScenarios, 1
+		l, names, among, rounds = quickLengths, quickScenarios, quickSubjects, 1
 	}
 	if o.rounds < 0 {
 		return plan{}, fmt.Errorf("-rounds %d is negative", o.rounds)
@@ -119,6 +119,9 @@ func newPlan(o options) (plan, error) {
 	}
 	if o.scenarios == "" {
 		o.scenarios = strings.Join(names, ",")
+	}
+	if o.subjects == "" {
+		o.subjects = strings.Join(among, ",")
 	}
 	chosen, err := choose("scenario", o.scenarios, scenarios(l), func(s scenario) string { return s.name })
 	if err != nil {

@@ -26,10 +26,11 @@ func names(p plan) (scenarios, subjects []string) {
 }
 
 func TestNewPlan(t *testing.T) {
-	p, err := newPlan(options{subjects: "all"})
+	p, err := newPlan(options{})
 	scenarios, subjects := names(p)
 	if err != nil || p.rounds != 5 || !slices.Equal(scenarios, defaultScenarios) ||
-		!slices.Equal(subjects, []string{"raw", "raw-1444", "kernel-vxlan", "weft-udp", "weft-vxlan", "weft-direct", "weft-portable", "wireguard-go"}) {
+		!slices.Equal(subjects, []string{"raw", "raw-1444", "kernel-vxlan", "kernel-vxlan-bridge", "weft-udp", "weft-vxlan", "weft-direct", "weft-portable", "weft-segment",
+			"wireguard-go"}) {
 		t.Errorf("default plan: %v, %v, %v, %v", p.rounds, scenarios, subjects, err)
 	}
 	p, err = newPlan(options{scenarios: "tcp-4-9000, rr", subjects: "weft-udp,kernel-vxlan", rounds: 7, quick: true})
@@ -51,7 +52,7 @@ func TestNewPlan(t *testing.T) {
 			t.Errorf("%s: IPv6 %v", s.name, s.ipv6)
 		}
 	}
-	p, err = newPlan(options{subjects: "all", quick: true})
+	p, err = newPlan(options{quick: true})
 	var takes time.Duration
 	for _, s := range p.steps() {
 		takes += s.takes()

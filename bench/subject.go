@@ -22,10 +22,18 @@ func subjects() []subject {
 		rawSubject("raw", "no overlay: plain routes between the nodes, the limit", jumboMTU),
 		rawSubject("raw-1444", "the same with the MTU that weft gives to pods of an Ethernet", podMTU),
 		vxlanSubject(),
+		vxlanBridgeSubject(),
 		weftSubject("weft-udp", "weftd as shipped, plain UDP encapsulation", "udp", nil),
 		weftSubject("weft-vxlan", "weftd with mode: vxlan", "vxlan", nil),
 		weftSubject("weft-direct", "weftd with mode: direct, routes without encapsulation", "direct", nil),
 		weftSubject("weft-portable", "weft-udp with offload: off, packet by packet", "udp", map[string]any{"offload": "off"}),
+		segmentSubject(),
 		wireguardSubject(),
 	}
+}
+
+// quickSubjects leave out those that are others with one thing changed.
+// Immutable.
+var quickSubjects = []string{
+	"raw", "kernel-vxlan", "kernel-vxlan-bridge", "weft-udp", "weft-vxlan", "weft-direct", "weft-segment", "wireguard-go",
 }

@@ -44,7 +44,7 @@ func turns(tb testing.TB) (all []turn) {
 			all = append(all, one)
 		}
 	}
-	return all
+	return append(all, frameTurns(tb)...)
 }
 
 func TestNoAllocationPerPacket(t *testing.T) {

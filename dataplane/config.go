@@ -32,6 +32,9 @@ type Config struct {
 
 	// Peers are the other nodes. Their blocks overlap neither each other nor PodCIDRs.
 	Peers []Peer
+
+	// Segments are the layer-2 segments. Each has a TAP.
+	Segments []Segment
 }
 
 // Peer is another node, and the way to it.
@@ -72,6 +75,9 @@ type tables struct {
 	// endpoints finds the sender of a datagram. A node's source port carries
 	// the inner flow's hash, so only its address says who it is.
 	endpoints map[netip.Addr]*peer
+
+	segments []*segment          // by the index of their TAPs; nil without a Segment
+	networks map[uint32]*segment // the same by VNI; nil without any
 }
 
 type peer struct {
@@ -100,9 +106,16 @@ func (l *link) read() (s PeerStats) {
 	return s
 }
 
-// compile checks c and makes its tables, with a link for each peer: that of links,
-// or a new one that it adds there, for so many workers.
-func compile(c Config, workers int, links map[string]*link) (*tables, error) {
+// link is what is kept of the peer of that ID.
+func (e *Engine) link(id string) *link {
+	if e.links[id] == nil {
+		e.links[id] = &link{workers: make([]traffic, len(e.workers))}
+	}
+	return e.links[id]
+}
+
+// compile checks c and makes its tables. The caller holds e.mu.
+func (e *Engine) compile(c Config) (*tables, error) {
 	t := &tables{
 		self:      new(peer),
 		local:     c,
@@ -113,10 +126,7 @@ func compile(c Config, workers int, links map[string]*link) (*tables, error) {
 		entries = append(entries, route.Entry[*peer]{Prefix: cidr, Value: t.self})
 	}
 	for _, p := range c.Peers {
-		if links[p.ID] == nil {
-			links[p.ID] = &link{workers: make([]traffic, workers)}
-		}
-		entry := &peer{Peer: p, link: links[p.ID]}
+		entry := &peer{Peer: p, link: e.link(p.ID)}
 		for _, addr := range p.Endpoints {
 			if other, taken := t.endpoints[addr]; taken && other != entry {
 				return nil, fmt.Errorf("configure the dataplane: peers %s and %s have the same endpoint address %s", other.ID, p.ID, addr)
@@ -131,7 +141,7 @@ func compile(c Config, workers int, links map[string]*link) (*tables, error) {
 	if t.routes, err = route.Build(entries); err != nil {
 		return nil, fmt.Errorf("configure the dataplane: %w", err)
 	}
-	return t, nil
+	return t, t.compileSegments(c, e)
 }
 
 // isLocal says whether addr may be the source of a packet from this node: one of

@@ -26,6 +26,10 @@ const (
 	SocketFull
 	UnderlayRefused
 	DeviceRefused
+	NotMember
+	FloodLimit
+	Looped
+	SameSide
 
 	reasons
 )
@@ -45,7 +49,11 @@ var reasonTexts = [reasons]struct{ name, explanation string }{
 	Congestion:      {"congestion", "marked on the underlay, and the sender does not know ECN (RFC 6040)"},
 	SocketFull:      {"socket-full", "the kernel had no room to send"},
 	UnderlayRefused: {"underlay-refused", "the kernel would not send: no route to the node, a firewall rule, or a link that is down"},
-	DeviceRefused:   {"device-refused", "the kernel would not take the packet from the TUN: out of memory, or the TUN is down"},
+	DeviceRefused:   {"device-refused", "the kernel would not take the packet from the TUN, or a frame from a TAP: out of memory, or the device is down"},
+	NotMember:       {"not-member", "a frame of a segment, from a node that is not in it"},
+	FloodLimit:      {"flood-limit", "more frames for all members of a segment than `flood` allows: a storm, or a host that scans"},
+	Looped:          {"loop", "a frame of a segment that is blocked, since its bridges are connected in another way as well; see weft segments"},
+	SameSide:        {"same-side", "a frame for a host of a segment that is known to be on this node's side of it: it has it already"},
 }
 
 // String is the reason's name.

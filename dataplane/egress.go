@@ -1,11 +1,10 @@
 package dataplane
 
 import (
-	"errors"
 	"sync/atomic"
+	"time"
 
 	"github.com/weft-net/weft/dataplane/arena"
-	"github.com/weft-net/weft/dataplane/device"
 	"github.com/weft-net/weft/dataplane/packet"
 	"github.com/weft-net/weft/encap"
 )
@@ -53,6 +52,9 @@ type egress struct {
 	wire   Wire
 	index  int // of the worker, for its counters
 
+	sources []source // queue, and those of the segments' TAPs
+	at      int      // index of the one that was read
+
 	// What was read: pkts[next:n] are still to be looked at.
 	arena   []byte
 	pkts    []packet.Packet
@@ -69,8 +71,14 @@ type egress struct {
 	msgs       []encap.Message
 	fates      []fate // beside msgs
 	from       int    // where in pieces the last message starts
-	short      bool   // its last datagram is shorter than the others
+	turns      int
+	short      bool // its last datagram is shorter than the others
 	sent       int
+
+	frame   tail     // of a segment
+	replies *replies // to its hosts
+	began   time.Time
+	now     uint32 // seconds
 
 	first    []byte // a superpacket's first segment, to be quoted
 	answers  answers
@@ -98,6 +106,12 @@ func (w *egress) init(e *Engine, index, workers int, p Pair) {
 		first:   make([]byte, packet.MaxICMPError+maxHeaders),
 		answers: newAnswers(workers),
 		lens:    lens{from: &e.taps, index: index},
+		sources: []source{{queue: p.Queue}},
+		began:   e.began,
+	}
+	for _, tap := range p.Taps {
+		w.sources = append(w.sources, source{queue: tap.Queue})
+		w.replies = newReplies()
 	}
 }
 
@@ -128,27 +142,15 @@ func (w *egress) turn() (busy bool, err error) {
 	return w.sent > before || w.sent == len(w.msgs), nil
 }
 
-func (w *egress) read() (some bool, err error) {
-	w.next = 0
-	room := w.pkts
-	if w.last {
-		room = room[:min(len(room), w.queue.Pending())]
-	}
-	w.n, err = w.queue.Read(w.arena, room)
-	w.batches.queue.enter(w.n)
-	if errors.Is(err, device.ErrMalformed) {
-		w.account.Received++
-		w.account.drop(Malformed, 1)
-		return true, nil
-	}
-	return w.n > 0, err
-}
-
 // decide makes messages of what was read, as far as there is room for them.
 func (w *egress) decide() {
 	w.made, w.sent = 0, 0
 	w.pieces, w.msgs, w.fates = w.pieces[:0], w.msgs[:0], w.fates[:0]
 	t := w.tables.Load()
+	if w.at > 0 {
+		w.decideFrames(t)
+		return
+	}
 	for w.next < w.n && w.room() {
 		w.forward(t, &w.pkts[w.next])
 		w.next++
@@ -269,6 +271,12 @@ func (w *egress) settle(m *encap.Message, f fate) {
 // them as it would those of any router. They are counted apart: no packet that
 // was read became one.
 func (w *egress) answer() {
+	if w.at > 0 {
+		if batch := w.replies.take(); len(batch) > 0 {
+			_, _ = w.sources[w.at].queue.Write(batch) // who is not answered asks again
+		}
+		return
+	}
 	batch := w.answers.take()
 	if len(batch) == 0 {
 		return

@@ -14,6 +14,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/weft-net/weft/dataplane/offload"
 	"github.com/weft-net/weft/dataplane/packet"
@@ -61,10 +62,18 @@ type Wire interface {
 	Full() int
 }
 
-// Pair is what one worker works on: a queue of the device, and its sockets.
+// Pair is what one worker works on: a queue of the device, its sockets, and a queue of
+// each segment's TAP.
 type Pair struct {
 	Queue Queue
 	Wire  Wire
+	Taps  []Tapped // of the same VNIs, in the same order, for all workers
+}
+
+// Tapped is a queue of the TAP of the segment with that VNI.
+type Tapped struct {
+	VNI   uint32
+	Queue Queue
 }
 
 // Engine moves packets between queues and wires by the tables of the last Apply.
@@ -78,6 +87,10 @@ type Engine struct {
 	pulse   pulse
 	started chan struct{} // closed when the workers run
 
+	began    time.Time
+	vnis     []uint32 // of the segments that there are TAPs for
+	stations []*station
+
 	mu    sync.Mutex       // over what follows, and one Apply at a time
 	links map[string]*link // by peer ID, of all peers there ever were
 }
@@ -86,7 +99,11 @@ type Engine struct {
 // the device takes (TSO, USO). Nothing is forwarded before the first Apply: what
 // arrives by then is dropped for want of a route or a known peer.
 func New(pairs []Pair, can offload.Set) *Engine {
-	e := &Engine{links: make(map[string]*link), started: make(chan struct{})}
+	e := &Engine{links: make(map[string]*link), started: make(chan struct{}), began: time.Now()}
+	for _, tap := range pairs[0].Taps {
+		e.vnis = append(e.vnis, tap.VNI)
+		e.stations = append(e.stations, newStation(e.began, len(pairs)))
+	}
 	for i, p := range pairs {
 		e.workers = append(e.workers, newWorker(e, i, len(pairs), p, can))
 	}
@@ -102,11 +119,14 @@ func New(pairs []Pair, can offload.Set) *Engine {
 func (e *Engine) Apply(c Config) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	t, err := compile(c, len(e.workers), e.links)
+	t, err := e.compile(c)
 	if err != nil {
 		return err
 	}
 	e.tables.Store(t)
+	for _, s := range t.networks {
+		s.settle()
+	}
 	return nil
 }
 
@@ -150,7 +170,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		<-told // it must not wake workers that are released
 	}
 	if errors.Is(first, net.ErrClosed) {
-		first = fmt.Errorf("another program deleted the TUN device: %w", first)
+		first = fmt.Errorf("another program deleted the TUN device, or the TAP of a segment: %w", first)
 	}
 	return errors.Join(first, e.release())
 }

@@ -24,7 +24,7 @@ func (e *Engine) Turn() (busy bool, err error) {
 			return false, err
 		}
 		if !sent && !received {
-			if received, err = w.look(); err != nil {
+			if sent, received, err = w.look(); err != nil {
 				return false, err
 			}
 		}
@@ -33,13 +33,17 @@ func (e *Engine) Turn() (busy bool, err error) {
 	return busy, nil
 }
 
-// look is a sleep that ends at once, and a turn of ingress.
-func (w *worker) look() (received bool, err error) {
+// look is a sleep that ends at once, and a turn.
+func (w *worker) look() (sent, received bool, err error) {
 	w.poller.Wake()
 	if err := w.sleep(); err != nil {
-		return false, err
+		return false, false, err
 	}
-	return w.ingress.turn()
+	if sent, err = w.egress.turn(); err != nil {
+		return false, false, err
+	}
+	received, err = w.ingress.turn()
+	return sent, received, err
 }
 
 // Release ends what Open began.

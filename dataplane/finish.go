@@ -1,6 +1,9 @@
 package dataplane
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // finishPatience bounds how long a worker waits at its end for room at the underlay.
 const finishPatience = 200 * time.Millisecond
@@ -30,5 +33,5 @@ func (w *worker) finish() error {
 
 // holds says whether there is something that was taken from the kernel, and not sent.
 func (w *egress) holds() bool {
-	return w.next < w.n || w.stuck() || w.queue.Pending() > 0
+	return w.next < w.n || w.stuck() || slices.ContainsFunc(w.sources, func(s source) bool { return s.queue.Pending() > 0 })
 }

@@ -3,6 +3,7 @@ package dataplane
 import (
 	"net/netip"
 	"sync/atomic"
+	"time"
 
 	"github.com/weft-net/weft/dataplane/arena"
 	"github.com/weft-net/weft/dataplane/offload"
@@ -51,6 +52,11 @@ type ingress struct {
 	merger *packet.Merger
 	merged int // packets that the merger holds
 
+	taps   []Queue // of the segments
+	frames head    // of a segment
+	began  time.Time
+	now    uint32 // seconds
+
 	// The last packet that passed step 4. Most of its successors are of the same
 	// flow, and pass for the same reasons.
 	passed struct {
@@ -83,6 +89,11 @@ func (w *ingress) init(e *Engine, index int, p Pair, can offload.Set) {
 		msgs:   make([]encap.Received, receives),
 		merger: packet.NewMerger(mergeRound, can.Has(offload.TSO), can.Has(offload.USO)),
 		lens:   lens{from: &e.taps, index: index},
+		frames: head{raw: []packet.Group{{Members: make([][]byte, 1)}}},
+		began:  e.began,
+	}
+	for _, tap := range p.Taps {
+		w.taps = append(w.taps, tap.Queue)
 	}
 	for _, r := range p.Wire.Receivers() {
 		w.receivers = append(w.receivers, receiver{codec: r.Codec})
@@ -102,6 +113,9 @@ func (w *ingress) turn() (busy bool, err error) {
 	w.account = Account{}
 	t := w.tables.Load()
 	w.turns++
+	if t.networks != nil {
+		w.now = seconds(w.began)
+	}
 	for i := range w.receivers {
 		if w.receivers[i].quiet < lookAround || w.turns%lookAround == 0 {
 			some, err := w.drain(t, i)
@@ -154,7 +168,9 @@ func (w *ingress) open(t *tables, m *encap.Received, codec encap.Codec) (datagra
 	for rest := m.Buf[:m.N]; ; {
 		datagrams++
 		size := min(segment, len(rest))
-		if !known {
+		if s := t.segmentOf(codec, rest[:size]); s != nil {
+			w.bridge(s, m, rest[:size])
+		} else if !known {
 			w.account.Received++
 			w.account.drop(UnknownPeer, 1)
 			if w.lens.taps != nil {
@@ -216,9 +232,7 @@ func (w *ingress) accept(t *tables, from *peer, m *encap.Received, datagram []by
 	if t.local.ClampMSS {
 		packet.ClampMSS(p, h, from.MTU, partial)
 	}
-	if w.merged == mergeRound {
-		w.deliver()
-	}
+	w.aim(0, nil)
 	w.merger.Add(p, h, partial)
 	w.merged++
 	return len(p)
@@ -253,39 +267,4 @@ func (w *ingress) admit(t *tables, from *peer, h *packet.Header) (r Reason, ok b
 	}
 	last.tables, last.from, last.src, last.dst = t, from, h.Src, h.Dst
 	return 0, true
-}
-
-// deliver writes the accepted packets to the TUN.
-func (w *ingress) deliver() {
-	if w.merged == 0 {
-		return
-	}
-	groups := w.merger.Groups()
-	w.batches.queue.enter(len(groups))
-	w.batches.super.Add(supers(groups))
-	refused := w.write(groups)
-	w.account.drop(DeviceRefused, refused)
-	w.account.Forwarded += uint64(w.merged - refused)
-	w.merged = 0
-	w.merger.Reset()
-}
-
-// write hands groups to the kernel, and says how many of their packets that refused. The account
-// says it; the next Read reports a device that is gone.
-func (w *ingress) write(groups []packet.Group) (refused int) {
-	if w.lens.taps != nil {
-		return w.writeSeen(groups)
-	}
-	refused, _ = w.queue.Write(groups)
-	return refused
-}
-
-// supers is how many of groups are superpackets.
-func supers(groups []packet.Group) (n uint64) {
-	for i := range groups {
-		if groups[i].GSO != packet.NoGSO {
-			n++
-		}
-	}
-	return n
 }

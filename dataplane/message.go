@@ -27,13 +27,12 @@ func (w *egress) enqueue(owner *peer, p *packet.Packet, outer bool) {
 	if w.lens.taps != nil {
 		w.see(owner, p, 1)
 	}
-	h, size := &w.header, len(p.Data())
-	flow := h.FlowHash(p.Data())
-	sum := checksum(owner, p, h)
+	size, flow := len(p.Data()), w.flow(p)
+	sum := w.checksum(owner, p)
 	if p.CsumStart != 0 && sum == (encap.Checksum{}) {
 		packet.Complete(p)
 	}
-	start := owner.Tunnel.Encap(p.Buf, p.Start, sum)
+	start := w.wrap(owner, p.Buf, p.Start, sum)
 	datagram := p.Buf[start:]
 	m, _ := w.message(owner, flow, 1, len(datagram), outer)
 	w.pieces = append(w.pieces, datagram)
@@ -44,10 +43,9 @@ func (w *egress) enqueue(owner *peer, p *packet.Packet, outer bool) {
 // takes encap.MaxPayload bytes, which a full superpacket with its headers exceeds:
 // what does not fit goes with the next superpacket's.
 func (w *egress) cut(owner *peer, p *packet.Packet, outer bool) {
-	s, h := &w.segmenter, &w.header
-	flow := h.FlowHash(p.Data())
-	sum := checksum(owner, p, h)
-	shim := owner.Tunnel.Len(sum)
+	s, flow := &w.segmenter, w.flow(p)
+	sum := w.checksum(owner, p)
+	shim := w.shim(owner, sum)
 	size := shim + s.PacketLen()
 	w.account.Received += uint64(s.Len())
 	if w.lens.taps != nil {
@@ -64,7 +62,7 @@ func (w *egress) cut(owner *peer, p *packet.Packet, outer bool) {
 			if sum == (encap.Checksum{}) {
 				s.Finish(head[shim:], payload)
 			}
-			owner.Tunnel.Encap(head, shim, sum)
+			w.wrap(owner, head, shim, sum)
 			w.pieces = append(w.pieces, head, payload)
 			last = len(head) + len(payload)
 			inner += last - shim
@@ -120,10 +118,13 @@ func (w *egress) grow(m *encap.Message, n, last, inner int) {
 
 // checksum is what remote checksum offload tells owner of p's checksum: nothing
 // where that is complete, or owner does not take it.
-func checksum(owner *peer, p *packet.Packet, h *packet.Header) encap.Checksum {
+func (w *egress) checksum(owner *peer, p *packet.Packet) encap.Checksum {
 	sum := encap.Checksum{Start: p.CsumStart, Field: p.CsumStart + p.CsumOffset}
-	if p.CsumStart == 0 || !owner.RCO || !plausible(sum, h) || !owner.Tunnel.Takes(sum) {
+	if p.CsumStart == 0 || !owner.RCO || !plausible(sum, &w.header) {
 		return encap.Checksum{}
 	}
-	return sum
+	if link := w.frame.link; link == nil && owner.Tunnel.Takes(sum) || link != nil && encap.FrameTakes(len(link), sum) {
+		return sum
+	}
+	return encap.Checksum{}
 }

@@ -20,7 +20,7 @@ func TestStuckWorkerIsFound(t *testing.T) {
 		<-release
 		return 0
 	}
-	e := New([]Pair{{sleeps, sleeps}, {caught, caught}}, offload.All)
+	e := New([]Pair{{Queue: sleeps, Wire: sleeps}, {Queue: caught, Wire: caught}}, offload.All)
 	if stuck := e.Stuck(0); stuck != nil {
 		t.Errorf("before they run workers %v are stuck", stuck)
 	}

@@ -210,7 +210,7 @@ func newReplay(tb testing.TB, what replayed) (*worker, *replay) {
 // newReplayOf is an engine of one worker without a configuration that works on r.
 func newReplayOf(tb testing.TB, r *replay) *worker {
 	tb.Helper()
-	w := New([]Pair{{r, r}}, offload.All).workers[0]
+	w := New([]Pair{{Queue: r, Wire: r}}, offload.All).workers[0]
 	if err := w.open(); err != nil {
 		tb.Fatal(err)
 	}
@@ -225,7 +225,7 @@ func newReplayOf(tb testing.TB, r *replay) *worker {
 // apply gives w's engine a configuration.
 func apply(tb testing.TB, w *worker, c Config) {
 	tb.Helper()
-	t, err := compile(c, 1, map[string]*link{})
+	t, err := (&Engine{workers: []*worker{w}, links: map[string]*link{}}).compile(c)
 	if err != nil {
 		tb.Fatal(err)
 	}

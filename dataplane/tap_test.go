@@ -192,7 +192,7 @@ func TestSample(t *testing.T) {
 }
 
 func TestTapsAreFew(t *testing.T) {
-	e := New([]Pair{{&replay{}, &replay{}}}, 0)
+	e := New([]Pair{{Queue: &replay{}, Wire: &replay{}}}, 0)
 	var all []*Tap
 	for range maxTaps {
 		tap, err := e.Tap(TapConfig{})

@@ -54,11 +54,14 @@ func (w *worker) open() (err error) {
 	}
 	w.egress.carve(w.arena)
 	w.ingress.carve(w.arena)
-	var sockets []int
+	var queues, sockets []int
+	for _, s := range w.egress.sources {
+		queues = append(queues, s.queue.FD())
+	}
 	for _, r := range w.wire.Receivers() {
 		sockets = append(sockets, r.FD)
 	}
-	w.poller, err = poll.New(w.queue.FD(), sockets)
+	w.poller, err = poll.New(queues, sockets)
 	return err
 }
 
@@ -133,6 +136,11 @@ func (w *worker) sleep() error {
 	for i := range w.ingress.receivers {
 		if w.poller.Ready(i) {
 			w.ingress.receivers[i].quiet = 0
+		}
+	}
+	for i := range w.egress.sources {
+		if w.poller.QueueReady(i) {
+			w.egress.sources[i].quiet = 0
 		}
 	}
 	return nil

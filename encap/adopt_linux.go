@@ -151,7 +151,7 @@ func (p *Port) adoptCodec(c Codec, number uint16, given map[string]int) error {
 		}
 		control := &ControlSocket{codec: c, fd: fd}
 		p.control = append(p.control, control)
-		if err := errors.Join(p.adoptReceive(fd), steer(fd, c, addr, len(p.sockets)), control.open()); err != nil {
+		if err := errors.Join(p.adoptReceive(fd), steer(fd, c, p.vni, addr, len(p.sockets)), control.open()); err != nil {
 			return fmt.Errorf("take over the data port of %s: %w", c, err)
 		}
 	}

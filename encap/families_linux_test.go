@@ -18,7 +18,7 @@ import (
 // everything is a port for every codec over both families.
 func everything(t *testing.T, workers int, want offload.Set) *Port {
 	t.Helper()
-	return listenAs(t, ListenConfig{Addrs: bothLoopbacks(), Ports: map[Codec]uint16{UDP: 0, VXLAN: 0}, Need: UDP, Workers: workers, Want: want})
+	return listenAs(t, ListenConfig{Addrs: bothLoopbacks(), Ports: map[Codec]uint16{UDP: 0, VXLAN: 0}, Need: UDP, VNI: steeredVNI, Workers: workers, Want: want})
 }
 
 func bothLoopbacks() (addrs []netip.Addr) {

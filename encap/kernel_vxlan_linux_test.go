@@ -73,7 +73,7 @@ func TestKernelVXLAN(t *testing.T) {
 				c.in(0, func() {
 					p = listenAs(t, ListenConfig{
 						Addrs: []netip.Addr{netip.MustParseAddr(cableAddrs[outer][0])},
-						Ports: map[Codec]uint16{VXLAN: 4789}, Need: VXLAN, Workers: 1, Want: offload.All,
+						Ports: map[Codec]uint16{VXLAN: 4789}, Need: VXLAN, VNI: vxlan.VNI, Workers: 1, Want: offload.All,
 					})
 				})
 				c.in(1, func() {
@@ -306,7 +306,7 @@ func TestKernelSuperpacket(t *testing.T) {
 	c.in(0, func() {
 		p = listenAs(t, ListenConfig{
 			Addrs: []netip.Addr{netip.MustParseAddr(cableAddrs[0][0])},
-			Ports: map[Codec]uint16{VXLAN: 4789}, Need: VXLAN, Workers: 1, Want: offload.All,
+			Ports: map[Codec]uint16{VXLAN: 4789}, Need: VXLAN, VNI: vxlan.VNI, Workers: 1, Want: offload.All,
 		})
 	})
 	c.in(1, func() {

@@ -21,6 +21,9 @@ type ListenConfig struct {
 	// same for both families; 0 lets the kernel choose.
 	Ports map[Codec]uint16
 
+	// VNI is the VXLAN network whose control messages go to Port.ControlSockets.
+	VNI uint32
+
 	// Need is the one of them without whose port there is no start. Another whose
 	// port is taken is left out, which Port.Closed tells.
 	Need Codec
@@ -48,7 +51,7 @@ func Listen(c ListenConfig) (*Port, error) {
 
 // newPort is a Port without sockets.
 func newPort(c ListenConfig) *Port {
-	p := &Port{addrs: slices.Clone(c.Addrs), shut: map[Codec]error{}, refused: map[offload.Feature]error{}}
+	p := &Port{addrs: slices.Clone(c.Addrs), vni: c.VNI, shut: map[Codec]error{}, refused: map[offload.Feature]error{}}
 	for f := range features {
 		if c.Want.Has(f) {
 			p.on |= offload.Of(f)
@@ -181,7 +184,7 @@ func (p *Port) openControl(c Codec, addr netip.AddrPort) error {
 	if _, err := p.bindReceive(fd, c, addr, false); err != nil {
 		return err
 	}
-	return steer(fd, c, addr.Addr(), len(p.sockets))
+	return steer(fd, c, p.vni, addr.Addr(), len(p.sockets))
 }
 
 // bindReceive binds a receive socket. The first at an address is bound alone, so that a

@@ -38,6 +38,7 @@ type Port struct {
 	addrs   []netip.Addr
 	numbers [codecs]uint16 // 0 where the codec's port is not open
 	shut    map[Codec]error
+	vni     uint32
 	sockets []*Socket
 	control []*ControlSocket
 	out     [sources]int // descriptors to send from, by Message.source

@@ -13,8 +13,8 @@ import (
 // behind them. By its own hash of addresses and ports the kernel would spread eight
 // source ports unevenly, and leave control messages among the packets of a worker, where
 // they wait as long as those when it is short of CPU.
-func steer(fd int, c Codec, addr netip.Addr, workers int) error {
-	program := selector(c, addr.Is4(), workers)
+func steer(fd int, c Codec, vni uint32, addr netip.Addr, workers int) error {
+	program := selector(c, vni, addr.Is4(), workers)
 	err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_REUSEPORT_CBPF,
 		&unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]})
 	return os.NewSyscallError("setsockopt SO_ATTACH_REUSEPORT_CBPF", err)
@@ -38,8 +38,8 @@ func loadHalf(at uint32) unix.SockFilter {
 }
 
 // selector is a classic BPF program whose result is the index of a socket: it agrees with
-// Station.Decap about what is no packet.
-func selector(c Codec, v4 bool, workers int) []unix.SockFilter {
+// Station.Decap about what is no packet. Of other VXLAN networks than vni all goes to workers.
+func selector(c Codec, vni uint32, v4 bool, workers int) []unix.SockFilter {
 	control := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: uint32(workers)}
 	var program []unix.SockFilter
 	switch c {
@@ -52,6 +52,9 @@ func selector(c Codec, v4 bool, workers int) []unix.SockFilter {
 	case VXLAN:
 		const etherType, inner = vxlanLen + 12, vxlanLen + ethernetLen
 		program = []unix.SockFilter{
+			{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: 4},
+			{Code: unix.BPF_ALU | unix.BPF_RSH | unix.BPF_K, K: 8},
+			unless(vni, 13),
 			loadHalf(etherType),
 			unless(etherTypeControl, 1), control,
 			unless(etherTypeARP, 1), control,

@@ -17,6 +17,9 @@ import (
 	"github.com/weft-net/weft/dataplane/offload"
 )
 
+// steeredVNI is the VXLAN network of the ports that everything opens.
+const steeredVNI = 7
+
 // desk takes what arrives at the control sockets of a port.
 type desk struct {
 	mu    sync.Mutex
@@ -88,7 +91,7 @@ func TestSteering(t *testing.T) {
 func TestSteeringOfWhatWasAdopted(t *testing.T) {
 	for _, workers := range []int{1, 3} {
 		before := everything(t, workers, offload.All)
-		c := ListenConfig{Addrs: before.Addrs(), Ports: make(map[Codec]uint16), Need: UDP, Workers: workers, Want: offload.All}
+		c := ListenConfig{Addrs: before.Addrs(), Ports: make(map[Codec]uint16), Need: UDP, VNI: steeredVNI, Workers: workers, Want: offload.All}
 		for _, codec := range Codecs() {
 			c.Ports[codec], _ = before.Number(codec)
 		}
@@ -107,7 +110,7 @@ func TestSteeringOfWhatWasAdopted(t *testing.T) {
 
 func steering(t *testing.T, p *Port, workers int) {
 	t.Helper()
-	station := Station{VNI: 7, MAC: MAC{2, 0, 0, 0, 0, 1}}
+	station := Station{VNI: steeredVNI, MAC: MAC{2, 0, 0, 0, 0, 1}}
 	d := newDesk(t, p)
 	for i, end := range ends(p) {
 		codec := p.Sockets()[0].Receivers()[i].Codec
@@ -156,6 +159,7 @@ func someDatagrams(r *rand.Rand, s *Station, c Codec, round int) (batch [][]byte
 			b = way.AppendControl(nil, b, 0)
 		case 1:
 			if c == VXLAN {
+				way := Tunnel{Codec: c, VNI: way.VNI + uint32(r.IntN(2))<<r.IntN(20), Local: way.Local} // of a segment, half of them
 				b = append(way.appendFrame(nil, broadcast, way.Local, etherTypeARP), b...)
 			}
 		case 2:
@@ -183,7 +187,7 @@ func someDatagrams(r *rand.Rand, s *Station, c Codec, round int) (batch [][]byte
 	return batch, kinds
 }
 
-// steered is what Decap says of b; but the kernel looks at neither the VNI nor the VTEP, nor
+// steered is what Decap says of b; but the kernel does not look at the VTEP, nor
 // at what follows GUE's first bits, so that what is nobody's may be at a control socket too.
 func steered(s *Station, c Codec, b []byte) Kind {
 	_, _, kind := s.Decap(c, b)
@@ -195,7 +199,7 @@ func steered(s *Station, c Codec, b []byte) Kind {
 		return kind
 	}
 	switch etherType := binary.BigEndian.Uint16(b[20:]); {
-	case !stray:
+	case !stray, binary.BigEndian.Uint32(b[4:])>>8 != s.VNI:
 	case etherType == etherTypeControl, etherType == etherTypeARP:
 		return Control
 	case etherType == etherTypeIPv6 && b[28] == nextICMP && b[29] == hopLimit && b[62] == typeNS:
@@ -245,12 +249,12 @@ func TestServeEndsWithThePort(t *testing.T) {
 func TestSelectorIsWithinItsGroup(t *testing.T) {
 	for _, c := range Codecs() {
 		for _, v4 := range []bool{true, false} {
-			for _, f := range selector(c, v4, 3) {
+			for _, f := range selector(c, steeredVNI, v4, 3) {
 				if f.Code == unix.BPF_RET|unix.BPF_K && f.K != 3 {
 					t.Errorf("%s: returns %d", c, f.K)
 				}
 			}
-			program := selector(c, v4, 3)
+			program := selector(c, steeredVNI, v4, 3)
 			for i, f := range program {
 				if f.Code == unix.BPF_JMP|unix.BPF_JEQ|unix.BPF_K && i+1+int(f.Jf) >= len(program) {
 					t.Errorf("%s: instruction %d jumps out of the program", c, i)

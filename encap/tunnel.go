@@ -18,7 +18,7 @@ func (t *Tunnel) Takes(sum Checksum) bool {
 	case UDP:
 		return true
 	case VXLAN:
-		return vxlanTakes(sum)
+		return vxlanTakes(sum, ethernetLen)
 	}
 	panic("encap: no such codec")
 }

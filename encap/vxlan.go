@@ -51,34 +51,40 @@ const (
 	etherTypeControl = 0x88b5
 )
 
-func vxlanTakes(sum Checksum) bool {
+// vxlanTakes is for a packet behind link bytes of Ethernet header.
+func vxlanTakes(sum Checksum, link int) bool {
 	if sum == (Checksum{}) {
 		return true
 	}
-	start, field := ethernetLen+sum.Start, sum.Field-sum.Start
+	start, field := link+sum.Start, sum.Field-sum.Start
 	return start%2 == 0 && start <= vxlanChecksumStart*2 && (field == udpChecksum || field == tcpChecksum)
 }
 
 func (t *Tunnel) encapVXLAN(buf []byte, at int, sum Checksum) (start int) {
-	first, second := uint32(vxlanVNI), t.VNI<<8
-	if sum != (Checksum{}) {
-		first |= vxlanRemoteChecksum
-		second |= uint32(ethernetLen+sum.Start) / 2
-		if sum.Field-sum.Start == udpChecksum {
-			second |= vxlanChecksumUDP
-		}
-	}
 	etherType := uint16(etherTypeIPv4)
 	if buf[at]>>4 == 6 {
 		etherType = etherTypeIPv6
 	}
 	header := (*[vxlanOverhead]byte)(buf[at-vxlanOverhead:])
-	binary.BigEndian.PutUint32(header[0:], first)
-	binary.BigEndian.PutUint32(header[4:], second)
+	putVXLAN((*[vxlanLen]byte)(header[:]), t.VNI, ethernetLen, sum)
 	*(*MAC)(header[8:]) = t.Remote
 	*(*MAC)(header[14:]) = t.Local
 	binary.BigEndian.PutUint16(header[20:], etherType)
 	return at - vxlanOverhead
+}
+
+// putVXLAN writes the VXLAN header of a frame with link bytes of Ethernet header.
+func putVXLAN(header *[vxlanLen]byte, vni uint32, link int, sum Checksum) {
+	first, second := uint32(vxlanVNI), vni<<8
+	if sum != (Checksum{}) {
+		first |= vxlanRemoteChecksum
+		second |= uint32(link+sum.Start) / 2
+		if sum.Field-sum.Start == udpChecksum {
+			second |= vxlanChecksumUDP
+		}
+	}
+	binary.BigEndian.PutUint32(header[0:], first)
+	binary.BigEndian.PutUint32(header[4:], second)
 }
 
 // appendFrame appends the headers of a frame that is no inner packet's.
@@ -115,7 +121,7 @@ func (s *Station) decapVXLAN(datagram []byte) (inner []byte, sum Checksum, kind 
 	default: // a VLAN tag too
 		return nil, Checksum{}, Malformed
 	}
-	if sum = vxlanChecksum(datagram); sum != (Checksum{}) && !sum.within(len(inner)) {
+	if sum = vxlanChecksum(datagram, ethernetLen); sum != (Checksum{}) && !sum.within(len(inner)) {
 		return nil, Checksum{}, Malformed
 	}
 	return inner, sum, Packet
@@ -136,12 +142,13 @@ func unpad(p []byte, field, less, header int) []byte {
 	return p
 }
 
-// vxlanChecksum is what the VXLAN header says of the checksum.
-func vxlanChecksum(datagram []byte) (sum Checksum) {
+// vxlanChecksum is what the VXLAN header says of the checksum of a packet behind link bytes of
+// Ethernet header.
+func vxlanChecksum(datagram []byte, link int) (sum Checksum) {
 	if binary.BigEndian.Uint32(datagram)&vxlanRemoteChecksum == 0 {
 		return Checksum{}
 	}
-	sum.Start = int(datagram[7]&vxlanChecksumStart)*2 - ethernetLen
+	sum.Start = int(datagram[7]&vxlanChecksumStart)*2 - link
 	sum.Field = sum.Start + tcpChecksum
 	if datagram[7]&vxlanChecksumUDP != 0 {
 		sum.Field = sum.Start + udpChecksum

@@ -132,6 +132,7 @@ func (s *Store) stateOf(id ID) State {
 // commit signs next, makes it durable, and only then shows it. Called with
 // publishing held.
 func (s *Store) commit(next draft) error {
+	next.Description = next.fit(next.Description)
 	env, err := Seal(s.identity, next.Record)
 	if err != nil {
 		return fmt.Errorf("publish this node's record: %w", err)

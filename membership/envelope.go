@@ -64,7 +64,7 @@ func Seal(id Identity, r Record) (Envelope, error) {
 		return Envelope{}, fmt.Errorf("encode the record: %w", err)
 	}
 	if len(payload) > maxPayload {
-		return Envelope{}, fmt.Errorf("the record has %d bytes, at most %d fit a gossip packet: use fewer claims or a shorter name", len(payload), maxPayload)
+		return Envelope{}, fmt.Errorf("the record has %d bytes, at most %d fit a gossip packet: use fewer claims or segments, or a shorter name", len(payload), maxPayload)
 	}
 	return sign(id, payload), nil
 }

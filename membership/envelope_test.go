@@ -193,6 +193,9 @@ func FuzzOpen(f *testing.F) {
 	certified.Cert, certified.Keys = &cert, []string{"k1"}
 	f.Add(seal(f, 1, certified).Payload)
 	f.Add(seal(f, 1, goneRecord(1, 2, 9)).Payload)
+	segmented := record(1, 9)
+	segmented.Segments = Segments{{VNI: 5, Hosts: manyHosts(2)}}
+	f.Add(seal(f, 1, segmented).Payload)
 	f.Add([]byte(`{"format":1,"id":null,"claims":[{}]}`))
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		r, err := Open(sign(identity(1), payload))

@@ -35,8 +35,8 @@ func (e *ConflictError) Error() string {
 		e.Prefix, e.OtherPrefix, e.OtherName, e.Other.Short(), e.OtherState)
 }
 
-// Publish makes d this node's description. It is a no-op if d is published already;
-// after Leave it joins again. A *ConflictError says that a live node uses one of
+// Publish makes d this node's description, with those hosts of its segments that there
+// is room for. It is a no-op if d is published already; after Leave it joins again. A *ConflictError says that a live node uses one of
 // the underlay addresses. On any error the published record is as before.
 //
 // A node that lost its state but not its key publishes the claims under which
@@ -44,17 +44,18 @@ func (e *ConflictError) Error() string {
 func (s *Store) Publish(d Description) error {
 	s.publishing.Lock()
 	defer s.publishing.Unlock()
+	next := s.draft()
+	d = next.fit(d)
 	if own := s.ownRecord(); own != nil && !own.Left && own.Description.equal(d) {
 		return nil
 	}
-	next := s.draft()
 	s.mu.RLock()
 	if s.own != nil && !s.own.rec.Left && s.replaced() {
 		// What was released with the address may have had another owner since.
 		next.restamp(&Record{}, s.allotted)
 	}
 	s.mu.RUnlock()
-	next.Description = d.clone()
+	next.Description = d
 	next.Left = false
 	if err := s.terms.admits(&next.Record); err != nil {
 		return fmt.Errorf("publish this node (%s): %w", s.identity.ID, err)
@@ -70,18 +71,18 @@ func (s *Store) Publish(d Description) error {
 func (s *Store) Redescribe(d Description) error {
 	s.publishing.Lock()
 	defer s.publishing.Unlock()
-	own := s.ownRecord()
-	if own == nil || own.Left || own.Description.equal(d) {
+	next := s.draft()
+	d = next.fit(d)
+	if own := s.ownRecord(); own == nil || own.Left || own.Description.equal(d) {
 		return nil
 	}
-	next := s.draft()
 	s.mu.RLock()
 	replaced := s.replaced()
 	s.mu.RUnlock()
 	if replaced { // it would take the address back
 		return nil
 	}
-	next.Description = d.clone()
+	next.Description = d
 	return s.commit(next)
 }
 
@@ -192,7 +193,7 @@ func (s *Store) Stake(version uint64, held, tentative []netip.Prefix) error {
 	return s.commit(next)
 }
 
-// Leave publishes that this node departs, and releases its claims. Without a
+// Leave publishes that this node departs, and releases its claims and segments. Without a
 // published record there is nothing to announce.
 func (s *Store) Leave() error {
 	s.publishing.Lock()
@@ -202,7 +203,7 @@ func (s *Store) Leave() error {
 		return nil
 	}
 	next := s.draft()
-	next.Left, next.Claims = true, nil
+	next.Left, next.Claims, next.Segments = true, nil, nil
 	return s.commit(next)
 }
 

@@ -55,6 +55,8 @@ type Description struct {
 	MTU int `json:"mtu"`
 	// LinkMTU is the MTU of its underlay link, in bytes; 0 when it does not say.
 	LinkMTU int `json:"linkMTU,omitempty"`
+	// Segments are the layer-2 segments that it is a member of; in an own record with as many of their hosts as fit.
+	Segments Segments `json:"segments,omitempty"`
 	// Keys are the fingerprints of the gossip keys that it reads, the one it sends by first.
 	Keys []string `json:"keys,omitempty"`
 	// Cert is what the cluster's authority says of the node; nil without one.
@@ -127,6 +129,7 @@ func (d Description) clone() Description {
 	d.Endpoints = slices.Clone(d.Endpoints)
 	d.Modes = slices.Clone(d.Modes)
 	d.Capabilities = slices.Clone(d.Capabilities)
+	d.Segments = d.Segments.clone()
 	d.Keys = slices.Clone(d.Keys)
 	if d.Cert != nil {
 		c := d.Cert.clone()
@@ -139,5 +142,5 @@ func (d Description) equal(o Description) bool {
 	return d.Name == o.Name && slices.Equal(d.Endpoints, o.Endpoints) && d.Gossip == o.Gossip &&
 		slices.Equal(d.Modes, o.Modes) && slices.Equal(d.Capabilities, o.Capabilities) &&
 		d.VTEPMAC == o.VTEPMAC && d.VXLANPort == o.VXLANPort && d.VNI == o.VNI &&
-		d.MTU == o.MTU && d.LinkMTU == o.LinkMTU && slices.Equal(d.Keys, o.Keys) && d.Cert.equal(o.Cert)
+		d.MTU == o.MTU && d.LinkMTU == o.LinkMTU && d.Segments.equal(o.Segments) && slices.Equal(d.Keys, o.Keys) && d.Cert.equal(o.Cert)
 }

@@ -101,7 +101,7 @@ func (d *Description) validate() error {
 	if d.LinkMTU != 0 && (d.LinkMTU < 1280 || d.LinkMTU > 65535) {
 		return fmt.Errorf("link MTU %d is out of range", d.LinkMTU)
 	}
-	return nil
+	return d.Segments.validate()
 }
 
 func checkClaims(claims []Claim, version uint64) error {

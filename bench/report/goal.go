@@ -54,6 +54,7 @@ func (r *Report) Goals() []Goal {
 		{Goal{Name: "TCP, 4 streams, weft-vxlan to weft-udp", Floor: 0.95}, between("tcp-4", "gbps", OwnVXLAN, Own)},
 		{Goal{Name: "TCP, 1 stream, weft-direct to raw", Floor: 0.97}, between("tcp-1", "gbps", OwnDirect, Limit)},
 		{Goal{Name: "TCP, 4 streams, weft-direct to raw", Floor: 0.97}, between("tcp-4", "gbps", OwnDirect, Limit)},
+		{Goal{Name: "TCP, 1 stream, weft-segment to kernel-vxlan-bridge", Floor: 0.5}, between("tcp-1", "gbps", OwnSegment, BridgeBaseline)},
 		{Goal{Name: "TCP, 1 stream, IPv6 to IPv4", Floor: 0.95}, r.ipv6ToIPv4},
 		{Goal{Name: "UDP 64, 200k offered, to kernel-vxlan", Floor: 0.98}, against("udp-64", "pps@200k", Baseline)},
 		{Goal{Name: "UDP 64, unlimited, to kernel-vxlan", Floor: 0.85, Target: 1.2}, against("udp-64", "pps@max", Baseline)},

@@ -11,12 +11,14 @@ import (
 
 // Names that the comparisons of a report refer to.
 const (
-	Baseline  = "kernel-vxlan"
-	Rival     = "wireguard-go"
-	Limit     = "raw"
-	Own       = "weft-udp"
-	OwnVXLAN  = "weft-vxlan"
-	OwnDirect = "weft-direct"
+	Baseline       = "kernel-vxlan"
+	BridgeBaseline = "kernel-vxlan-bridge"
+	Rival          = "wireguard-go"
+	Limit          = "raw"
+	Own            = "weft-udp"
+	OwnVXLAN       = "weft-vxlan"
+	OwnDirect      = "weft-direct"
+	OwnSegment     = "weft-segment"
 )
 
 // A Report is one run. It is not safe for concurrent use.

@@ -105,7 +105,7 @@ func TestGoals(t *testing.T) {
 func TestGoalsOfOthers(t *testing.T) {
 	r := &Report{Scenarios: []Heading{{Name: "tcp-1"}, {Name: "tcp-1-v6"}, {Name: "tcp-4"}}}
 	for scenario, gbps := range map[string]map[string]float64{
-		"tcp-1":    {Limit: 20, Own: 10, OwnVXLAN: 9, OwnDirect: 19.6},
+		"tcp-1":    {Limit: 20, Own: 10, OwnVXLAN: 9, OwnDirect: 19.6, OwnSegment: 6, BridgeBaseline: 15},
 		"tcp-1-v6": {Limit: 15, Own: 9.6, OwnVXLAN: 2, OwnDirect: 3},
 		"tcp-4":    {Own: 10, OwnVXLAN: 9.6, OwnDirect: 12},
 	} {
@@ -121,6 +121,7 @@ func TestGoalsOfOthers(t *testing.T) {
 		"TCP, 1 stream, weft-vxlan to weft-udp ×0.90 missed",
 		"TCP, 4 streams, weft-vxlan to weft-udp ×0.96 reached",
 		"TCP, 1 stream, weft-direct to raw ×0.98 reached",
+		"TCP, 1 stream, weft-segment to kernel-vxlan-bridge ×0.40 missed",
 		"TCP, 1 stream, IPv6 to IPv4 ×0.96 reached",
 	}
 	if !slices.Equal(got, want) {

@@ -110,6 +110,7 @@ func (b *bundle) items() []item {
 		asked("status", func(ctx context.Context) (any, error) { return b.client.Status(ctx) }),
 		asked("peers", func(ctx context.Context) (any, error) { return b.client.Peers(ctx) }),
 		asked("routes", func(ctx context.Context) (any, error) { return b.client.Routes(ctx) }),
+		asked("segments", func(ctx context.Context) (any, error) { return b.client.Segments(ctx) }),
 		asked("drops", func(ctx context.Context) (any, error) { return b.client.Drops(ctx) }),
 		asked("doctor", func(ctx context.Context) (any, error) { return b.client.Doctor(ctx) }),
 		asked("keys", func(ctx context.Context) (any, error) { return b.client.Keys(ctx) }), // their fingerprints

@@ -105,7 +105,7 @@ was called wrongly.`,
 	root.SetErr(c.errOut)
 	root.PersistentFlags().StringVar(&c.socket, "socket", c.socket, "`path` of the control socket of weftd; WEFT_SOCKET sets it too")
 	root.PersistentFlags().BoolVar(&c.json, "json", false, "print JSON, for programs")
-	root.AddCommand(c.statusCommand(), c.peersCommand(), c.routesCommand(), c.dropsCommand(),
+	root.AddCommand(c.statusCommand(), c.peersCommand(), c.routesCommand(), c.segmentsCommand(), c.dropsCommand(),
 		c.pingCommand(), c.captureCommand(), c.traceCommand(), c.doctorCommand(), c.metricsCommand(), c.reloadCommand(), c.leaveCommand(), c.downCommand(), c.uninstallCommand(), c.forgetCommand(), c.podCommand(), c.ipamCommand(), c.keyCommand(), c.keygenCommand(), c.idCommand(), c.caCommand(), c.versionCommand())
 	root.AddCommand(c.topCommand(), c.benchCommand(), c.bundleCommand(), c.completionCommand(root))
 	root.SetHelpCommand(helpCommand(root))

@@ -67,9 +67,10 @@ func (b *backend) Status() control.Status {
 	s.Attachments = b.records
 	return s
 }
-func (b *backend) Peers() control.PeerList   { return samplePeers() }
-func (b *backend) Routes() control.RouteList { return sampleRoutes() }
-func (b *backend) Drops() control.Drops      { return sampleDrops() }
+func (b *backend) Peers() control.PeerList       { return samplePeers() }
+func (b *backend) Routes() control.RouteList     { return sampleRoutes() }
+func (b *backend) Drops() control.Drops          { return sampleDrops() }
+func (b *backend) Segments() control.SegmentList { return sampleSegments() }
 func (b *backend) Ping(_ context.Context, id string) (control.Ping, error) {
 	n := int(b.asked.Add(1)) - 1
 	if len(b.pings) == 0 || id != samplePeers().Peers[1].ID {
@@ -146,6 +147,7 @@ func TestUsageErrors(t *testing.T) {
 		"status -x":                          "unknown shorthand flag: 'x' in -x; --help lists the flags",
 		"status --socket":                    "flag needs an argument: --socket",
 		"status now":                         "weft status takes no arguments, but got \"now\"; see `weft status --help`",
+		"segments a b":                       "weft segments takes one segment, or none, but got 2; for instance `weft segments office`",
 		"leave node1":                        "weft leave takes no arguments, but got \"node1\"; see `weft leave --help`",
 		"forget":                             "weft forget takes one node, but got 0; for instance `weft forget node2`",
 		"forget a b":                         "weft forget takes one node, but got 2; for instance `weft forget node2`",
@@ -200,7 +202,7 @@ func TestHelp(t *testing.T) {
 	if plain.status != 0 || !strings.Contains(plain.out, "Available Commands:") || plain.errOut != "" {
 		t.Errorf("weft alone: %+v", plain)
 	}
-	for _, name := range []string{"status", "peers", "routes", "drops", "ping", "doctor", "metrics", "leave", "uninstall", "forget", "pod", "ipam", "keygen", "id", "ca", "version"} {
+	for _, name := range []string{"status", "peers", "routes", "segments", "drops", "ping", "doctor", "metrics", "leave", "uninstall", "forget", "pod", "ipam", "keygen", "id", "ca", "version"} {
 		if !strings.Contains(plain.out, "\n  "+name) {
 			t.Errorf("%s is not in the help", name)
 		}
@@ -225,7 +227,7 @@ func TestHelp(t *testing.T) {
 func TestDaemonDown(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "s")
 	want := "weft: weftd is not running (nothing listens on " + socket + "); start it with `systemctl start weftd` or `weftd --config /etc/weft/weft.yaml`\n"
-	for _, args := range []string{"status", "peers --json", "routes", "drops --watch", "leave", "forget node4", "ping node2", "ping node2 --json", "status --watch --json"} {
+	for _, args := range []string{"status", "peers --json", "routes", "segments", "segments office --json", "drops --watch", "leave", "forget node4", "ping node2", "ping node2 --json", "status --watch --json"} {
 		if got := run(t, socket, strings.Fields(args)...); got != (result{1, "", want}) {
 			t.Errorf("weft %s: got %+v", args, got)
 		}

@@ -45,6 +45,12 @@ func TestNodesAreCompleted(t *testing.T) {
 			t.Errorf("weft %s node2: got %+v", command, got)
 		}
 	}
+	if got := run(t, socket, cobra.ShellCompNoDescRequestCmd, "segments", "o"); !strings.HasPrefix(got.out, "office\nlab\n:4\n") {
+		t.Errorf("weft segments: got %+v", got)
+	}
+	if got := run(t, socket, cobra.ShellCompNoDescRequestCmd, "segments", "lab", ""); !strings.HasPrefix(got.out, ":4\n") {
+		t.Errorf("weft segments lab: got %+v", got)
+	}
 	if got := run(t, "/nowhere", cobra.ShellCompNoDescRequestCmd, "ping", ""); got.status != 0 || !strings.HasPrefix(got.out, ":4\n") {
 		t.Errorf("without a daemon: got %+v", got)
 	}

@@ -25,25 +25,28 @@ type view[T any] struct {
 func (v view[T]) command(c *cli, cmd *cobra.Command) *cobra.Command {
 	watch := cmd.Flags().BoolP("watch", "w", false, "show it anew every second, until Ctrl-C")
 	cmd.Args = noArgs
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		client := control.NewClient(c.socket)
-		defer client.Close()
-		if *watch {
-			return v.watch(cmd.Context(), c, client)
-		}
-		answer, err := v.ask(client, cmd.Context())
-		if err != nil {
-			return err
-		}
-		if c.json {
-			return c.printJSON(answer)
-		}
-		var page bytes.Buffer
-		v.render(&page, answer)
-		_, err = c.out.Write(page.Bytes())
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return v.show(cmd.Context(), c, *watch) }
+	return cmd
+}
+
+// show shows v once, or until ctx ends.
+func (v view[T]) show(ctx context.Context, c *cli, watch bool) error {
+	client := control.NewClient(c.socket)
+	defer client.Close()
+	if watch {
+		return v.watch(ctx, c, client)
+	}
+	answer, err := v.ask(client, ctx)
+	if err != nil {
 		return err
 	}
-	return cmd
+	if c.json {
+		return c.printJSON(answer)
+	}
+	var page bytes.Buffer
+	v.render(&page, answer)
+	_, err = c.out.Write(page.Bytes())
+	return err
 }
 
 // watch shows a frame at once and then one a tick, until ctx ends. A daemon that is down at first is an error;

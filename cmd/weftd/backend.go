@@ -65,6 +65,7 @@ func (d *daemon) Status() control.Status {
 		}
 	}
 	s.Warnings = append(s.Warnings, d.trouble.list()...)
+	s.Warnings = append(s.Warnings, d.segmentWarnings()...)
 	s.Warnings = append(s.Warnings, d.repairs.fights(time.Now())...)
 	for _, c := range view.Conflicts {
 		s.Warnings = append(s.Warnings, c.String())

@@ -48,6 +48,7 @@ type machine struct {
 	guarded  error       // why the kernel does not guard direct routes; nil where it does
 	wanted   offload.Set // of what the kernel may do for the packet path
 	tun      *device.TUN // of the present life; nil where another program has deleted it
+	taps     []*tapped   // of the segments
 
 	settings   *settings
 	succession succession
@@ -67,6 +68,10 @@ type machine struct {
 	trouble trouble
 	repairs repairs
 	statics statics
+
+	loops  loops
+	hosted atomic.Pointer[membership.Segments] // what this node's record says of its segments; nil before it knows
+	wired  map[string]bool                     // segments whose TAP is as it should be; the reconciler's
 
 	attachments string   // directory of the pods' records, absolute
 	tended      tended   // the reconciler's
@@ -97,6 +102,8 @@ type daemon struct {
 	gossip   *gossip.Gossip
 
 	former tally // of the lives before this one
+
+	heard map[membership.ID]hearing // the reconciler's
 
 	// routed are the next hops of the direct routes that are in place, by block: those of
 	// an earlier run at first, and from then on what the reconciler last made.
@@ -189,6 +196,8 @@ func (d *daemon) assemble(l launch) (err error) {
 	d.standing = slices.Clone(d.warnings)
 	d.wanted = wanted(d.config)
 	d.keep(d.closeTUN)
+	d.wired = make(map[string]bool)
+	d.keep(d.closeTAPs)
 	if err := d.open(); err != nil {
 		return err
 	}

@@ -103,6 +103,7 @@ func (d *daemon) description() membership.Description {
 		VNI:          d.config.VNI,
 		MTU:          d.mtu,
 		LinkMTU:      max(d.underlay.MTU, minMTU),
+		Segments:     d.segmentClaims(),
 		Keys:         d.keys.fingerprints(),
 		Cert:         d.cert,
 	}

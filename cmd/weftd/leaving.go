@@ -116,6 +116,9 @@ func (m *machine) giveTo(g *handover.Giver, d *daemon) error {
 	set := make(handover.Set)
 	set.Add(partTUN, d.device.Descriptors())
 	set.Add(partPort, d.port.Descriptors())
+	for _, t := range d.taps {
+		set.Add(t.part(), t.tap.Descriptors())
+	}
 	set.Add(partMemory, map[string]int{"file": s.memory.FD()})
 	set.Add(partLock, map[string]int{"file": int(s.lock.Fd())})
 	if err := g.Give(set); err != nil {

@@ -16,7 +16,7 @@ import (
 // What ends a life of the daemon, and has another begin.
 var (
 	errUnderlay = errors.New("the underlay is another")
-	errTUN      = errors.New("another program deleted weft's TUN")
+	errTUN      = errors.New("another program deleted weft's TUN, or the TAP of a segment")
 )
 
 // What ends the daemon, and is no failure.
@@ -143,6 +143,7 @@ func (d *daemon) serve(ctx context.Context) error {
 		group.Go(func() error { return d.prober.run(ctx) })
 		group.Go(func() error { return d.bench.run(ctx) })
 		group.Go(func() error { return d.followUnderlay(ctx) })
+		group.Go(func() error { return d.guardSegments(ctx) })
 		return nil
 	})
 	return group.Wait()
@@ -212,7 +213,7 @@ func (d *daemon) again(ctx context.Context, why error) (next *daemon, err error)
 		inherited = nil
 		d.repairs.add(d.log, time.Now(), repair{kindLink, "interface " + d.device.Name()})
 		d.host.Forget()
-		err = d.closeTUN()
+		err = errors.Join(d.closeTUN(), ignoreClosed(d.closeTAPs()))
 	}
 	if err := errors.Join(err, d.close()); err != nil {
 		return nil, err

@@ -25,7 +25,7 @@ func TestMetrics(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, 2)
 	a, b := c.members[0], c.members[1]
-	a.start("--metrics-address", "198.51.100.1:8286", "--pprof")
+	a.start("--metrics-address", "198.51.100.1:8286", "--pprof", "--segments", "name=office vni=100")
 	b.start()
 	c.converged()
 	from, to := a.pod(10), b.pod(20)

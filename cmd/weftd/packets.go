@@ -27,6 +27,7 @@ func (d *daemon) openDataplane() (err error) {
 	d.port, err = d.openPort(encap.ListenConfig{
 		Addrs:   d.underlay.Addresses,
 		Ports:   map[encap.Codec]uint16{encap.UDP: d.config.DataPort, encap.VXLAN: d.config.VXLANPort},
+		VNI:     d.config.VNI,
 		Need:    need,
 		Workers: workers,
 		Want:    d.wanted,
@@ -47,13 +48,16 @@ func (d *daemon) openDataplane() (err error) {
 		}
 		d.tun = d.device
 	}
+	if err := d.openTAPs(workers); err != nil {
+		return err
+	}
 	if err := d.insist(); err != nil {
 		return err
 	}
 
 	var pairs []dataplane.Pair
 	for i, queue := range d.device.Queues() {
-		pairs = append(pairs, dataplane.Pair{Queue: queue, Wire: d.port.Sockets()[i]})
+		pairs = append(pairs, dataplane.Pair{Queue: queue, Wire: d.port.Sockets()[i], Taps: d.tapQueues(i)})
 	}
 	d.engine = dataplane.New(pairs, d.device.Features())
 	return nil

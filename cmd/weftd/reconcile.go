@@ -155,6 +155,8 @@ func (d *daemon) settle(view membership.View, look func(netip.Addr) (host.Way, e
 	repaired, err := d.host.Apply(d.hostState(blocks, choices))
 	d.repairs.addHost(d.log, repaired, time.Now())
 	d.trouble.say(d.log, troubleHost, err)
+	d.keepSegments()
+	d.hear(&view)
 	d.prober.at(tunAddresses(blocks))
 	d.bench.at(tunAddresses(blocks))
 	d.routed = nil
@@ -208,6 +210,7 @@ func (d *daemon) desired(view membership.View, choices []choice) dataplane.Confi
 		Station:   d.station,
 		MTU:       d.mtu,
 		ClampMSS:  d.current().ClampMSS,
+		Segments:  d.segmentsOf(&view, choices),
 	}
 	for i := range choices {
 		w := &choices[i]

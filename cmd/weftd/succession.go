@@ -32,6 +32,7 @@ const (
 // The prefixes of what is handed over.
 const (
 	partTUN    = "tun"
+	partTAP    = "tap-" // and the segment's name
 	partPort   = "port"
 	partMemory = "memory"
 	partLock   = "lock"

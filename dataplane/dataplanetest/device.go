@@ -14,7 +14,7 @@ import (
 // patience bounds every wait for a packet.
 const patience = 10 * time.Second
 
-// Device is a queue of a TUN in memory. It is a dataplane.Queue.
+// Device is a queue of a TUN, or of a TAP, in memory. It is a dataplane.Queue.
 type Device struct {
 	fromKernel *mailbox[packet.Packet]
 	toKernel   *mailbox[[]byte]
@@ -107,11 +107,19 @@ func (d *Device) Write(groups []packet.Group) (refused int, err error) {
 			continue
 		}
 		d.groups++
-		for _, p := range reference.Segment(whole(g)) {
-			d.toKernel.put(p)
+		for _, p := range cut(g) {
+			d.toKernel.put(append(append([]byte(nil), g.Link...), p...))
 		}
 	}
 	return refused, d.refused
+}
+
+// cut makes wire packets of g: what a TAP was given for one is it already.
+func cut(g packet.Group) [][]byte {
+	if len(g.Members) == 1 && g.CsumStart == 0 {
+		return g.Members
+	}
+	return reference.Segment(whole(g))
 }
 
 // whole is the packet that one write of g hands to the kernel.

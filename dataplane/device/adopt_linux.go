@@ -9,13 +9,13 @@ import (
 	"github.com/weft-net/weft/dataplane/offload"
 )
 
-// ErrUnfit is what Adopt's error wraps where the descriptors are no whole TUN of that name
-// and number of queues.
-var ErrUnfit = errors.New("descriptors of the TUN that do not fit")
+// ErrUnfit is what the error of Adopt and AdoptTAP wraps where the descriptors are no whole
+// device of that name and number of queues.
+var ErrUnfit = errors.New("descriptors of the device that do not fit")
 
 // Descriptors are those of the device by the names that Adopt takes: in.N is where queue N
-// is read and out.N where it is written, where that is another. They stay the TUN's.
-func (t *TUN) Descriptors() map[string]int {
+// is read and out.N where it is written, where that is another. They stay the device's.
+func (t *tuntap) Descriptors() map[string]int {
 	fds := make(map[string]int, 2*len(t.pairs))
 	for i, p := range t.pairs {
 		fds[inName(i)] = p.in
@@ -29,12 +29,9 @@ func (t *TUN) Descriptors() map[string]int {
 func inName(i int) string  { return fmt.Sprintf("in.%d", i) }
 func outName(i int) string { return fmt.Sprintf("out.%d", i) }
 
-// Adopt makes a TUN of the Descriptors of an earlier one, in this process or another, with
-// what the kernel has queued there. They are Adopt's: an error, which wraps ErrUnfit where the
-// device is not called name or has not so many queues, leaves them closed and the device as
-// it is. Whoever had them before must have ceased to read, and keeps to Leave.
-func Adopt(given map[string]int, name string, queues int, want offload.Set) (*TUN, error) {
-	pairs, err := pairsOf(given, name, queues)
+// adopt makes a device of its descriptors, or closes them.
+func adopt(l layer, given map[string]int, name string, queues int, want offload.Set) (*tuntap, error) {
+	pairs, err := pairsOf(given, name, queues, uint16(l)|l.header(want))
 	if err != nil {
 		errs := []error{err}
 		for _, fd := range given {
@@ -42,11 +39,11 @@ func Adopt(given map[string]int, name string, queues int, want offload.Set) (*TU
 		}
 		return nil, errors.Join(errs...)
 	}
-	return assemble(name, pairs, want, theKernel)
+	return assemble(l, name, pairs, want, theKernel)
 }
 
-// pairsOf sorts given, and checks it against the kernel.
-func pairsOf(given map[string]int, name string, queues int) (pairs []pair, err error) {
+// pairsOf sorts given, and checks against the kernel that they are of a device with these flags.
+func pairsOf(given map[string]int, name string, queues int, flags uint16) (pairs []pair, err error) {
 	perQueue := 2
 	if queues == 1 {
 		perQueue = 1
@@ -63,7 +60,7 @@ func pairsOf(given map[string]int, name string, queues int) (pairs []pair, err e
 		if !ok || both != (queues > 1) {
 			return nil, fmt.Errorf("%w: those of queue %d are not there", ErrUnfit, i)
 		}
-		if err := errors.Join(checkQueue(in, name, false), checkQueue(out, name, both)); err != nil {
+		if err := errors.Join(checkQueue(in, name, flags, false), checkQueue(out, name, flags, both)); err != nil {
 			return nil, err
 		}
 		pairs = append(pairs, pair{in: in, out: out})
@@ -72,13 +69,13 @@ func pairsOf(given map[string]int, name string, queues int) (pairs []pair, err e
 }
 
 // checkQueue asks the kernel whether fd is a queue of such a device, attached or detached.
-func checkQueue(fd int, name string, detached bool) error {
+func checkQueue(fd int, name string, flags uint16, detached bool) error {
 	var req unix.Ifreq
 	if err := unix.IoctlIfreq(fd, unix.TUNGETIFF, &req); err != nil {
 		return fmt.Errorf("%w: one of them is of no device (%w)", ErrUnfit, err)
 	}
 	const kind = unix.IFF_TUN | unix.IFF_TAP | unix.IFF_NO_PI | unix.IFF_VNET_HDR | unix.IFF_MULTI_QUEUE
-	const wanted = kind &^ unix.IFF_TAP
+	wanted := flags | unix.IFF_NO_PI | unix.IFF_MULTI_QUEUE
 	// Of a queue that TUNSETQUEUE detached (tun_get_iff and tun_set_queue, drivers/net/tun.c).
 	is := req.Uint16()&unix.IFF_DETACH_QUEUE != 0
 	if req.Name() != name || req.Uint16()&kind != wanted || is != detached {
@@ -87,21 +84,11 @@ func checkQueue(fd int, name string, detached bool) error {
 	return nil
 }
 
-// Reopen takes over the device called name, which a process that ended has left (Persist),
-// and which no process has open: else it would become another queue of that one's.
-func Reopen(name string, queues int, want offload.Set) (*TUN, error) {
-	given, pairs, err := create(name, queues, 0)
-	if err != nil {
-		return nil, err
-	}
-	return assemble(given, pairs, want, theKernel)
-}
-
 // Persist has the device stay when the process ends without Close, with its addresses and
 // routes (TUNSETPERSIST).
-func (t *TUN) Persist() error { return t.persist(true) }
+func (t *tuntap) Persist() error { return t.persist(true) }
 
-func (t *TUN) persist(on bool) error {
+func (t *tuntap) persist(on bool) error {
 	value := 0
 	if on {
 		value = 1

@@ -16,7 +16,7 @@ import (
 )
 
 // copies are dev's descriptors as another process would get them.
-func copies(t *testing.T, dev *TUN) map[string]int {
+func copies(t *testing.T, dev interface{ Descriptors() map[string]int }) map[string]int {
 	t.Helper()
 	all := make(map[string]int)
 	for name, fd := range dev.Descriptors() {

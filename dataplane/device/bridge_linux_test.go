@@ -25,9 +25,9 @@ type carried struct {
 	largest        int // superpacket, in bytes
 }
 
-// carry writes to one queue what it reads from another, until stop polls as readable.
-func carry(t *testing.T, stop int, from, to Queue) (c carried) {
-	arena, pkts := make([]byte, 4*MaxRead), make([]packet.Packet, 16)
+// carry writes to one queue what it reads from another, as groups, until stop polls as readable.
+func carry(t *testing.T, stop int, from, to Queue, group func(packet.Packet) packet.Group) (c carried) {
+	arena, pkts := make([]byte, 4*MaxReadTAP), make([]packet.Packet, 16)
 	fds := []unix.PollFd{{Fd: int32(stop), Events: unix.POLLIN}, {Fd: int32(from.FD()), Events: unix.POLLIN}}
 	for {
 		n, err := from.Read(arena, pkts)
@@ -83,9 +83,11 @@ func exchange(t *testing.T, conn *net.TCPConn, seed byte, size int64) (sent, rec
 	return sent, received
 }
 
-func allowIPv6(t *testing.T) {
+func allowIPv6(t *testing.T) { t.Helper(); allowIPv6On(t, "default") }
+
+func allowIPv6On(t *testing.T, link string) {
 	t.Helper()
-	if err := os.WriteFile("/proc/sys/net/ipv6/conf/default/disable_ipv6", []byte("0"), 0); err != nil {
+	if err := os.WriteFile("/proc/sys/net/ipv6/conf/"+link+"/disable_ipv6", []byte("0"), 0); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -111,11 +113,42 @@ func TestTCPBetweenTwoKernels(t *testing.T) {
 }
 
 func bridge(t *testing.T, addrA, addrB string, want offload.Set, superWrite bool) {
-	const size = 8 << 20
 	ours := enterNamespace(t)
 	allowIPv6(t)
 	a, linkA := mustOpen(t, ours, 1, want, theKernel, addrA)
-	ip, _, err := net.ParseCIDR(addrA)
+	listener := listenTCP(t, addrA)
+	theirs := enterNamespace(t)
+	allowIPv6(t)
+	b, linkB := mustOpen(t, theirs, 1, want, theKernel, addrB)
+	fromA, fromB := converse(t, listener, a.Queues()[0], b.Queues()[0], group)
+
+	if a.Features() != want || b.Features() != want {
+		t.Errorf("what was wanted is lost: %v %v", a.Refused(), b.Refused())
+	}
+	statsA, statsB := statistics(t, ours, linkA), statistics(t, theirs, linkB)
+	for _, c := range []struct {
+		way string
+		carried
+		in uint64
+	}{{"to B", fromA, statsB.RxPackets}, {"to A", fromB, statsA.RxPackets}} {
+		t.Logf("%s: %d packets read that stand for %d, the largest of %d bytes, written as %d", c.way, c.reads, c.members, c.largest, c.in)
+		if want.Has(offload.TSO) && (c.largest <= 32<<10 || int(c.in) != c.reads) {
+			t.Errorf("%s: the largest superpacket has %d bytes, and %d were written as %d", c.way, c.largest, c.reads, c.in)
+		}
+		if superWrite != (int(c.in) < c.members) {
+			t.Errorf("%s: %d packets were written as %d", c.way, c.members, c.in)
+		}
+	}
+	for name, s := range map[string]uint64{"A": statsA.RxErrors + statsA.TxErrors, "B": statsB.RxErrors + statsB.TxErrors} {
+		if s != 0 {
+			t.Errorf("device %s counts %d errors", name, s)
+		}
+	}
+}
+
+func listenTCP(t *testing.T, cidr string) net.Listener {
+	t.Helper()
+	ip, _, err := net.ParseCIDR(cidr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,20 +158,22 @@ func bridge(t *testing.T, addrA, addrB string, want offload.Set, superWrite bool
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer listener.Close()
-	theirs := enterNamespace(t)
-	allowIPv6(t)
-	b, linkB := mustOpen(t, theirs, 1, want, theKernel, addrB)
+	t.Cleanup(func() { listener.Close() })
+	return listener
+}
 
+// converse connects the namespace of the test's thread, behind b, to a listener behind a, and
+// sends 8 MiB each way at once.
+func converse(t *testing.T, listener net.Listener, a, b Queue, group func(packet.Packet) packet.Group) (fromA, fromB carried) {
+	const size = 8 << 20
 	stop, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer unix.Close(stop)
 	var joins sync.WaitGroup
-	var fromA, fromB carried
-	joins.Go(func() { fromA = carry(t, stop, a.Queues()[0], b.Queues()[0]) })
-	joins.Go(func() { fromB = carry(t, stop, b.Queues()[0], a.Queues()[0]) })
+	joins.Go(func() { fromA = carry(t, stop, a, b, group) })
+	joins.Go(func() { fromB = carry(t, stop, b, a, group) })
 	ended := sync.OnceFunc(func() {
 		if _, err := unix.Write(stop, []byte{1, 0, 0, 0, 0, 0, 0, 0}); err != nil {
 			t.Error(err)
@@ -175,27 +210,5 @@ func bridge(t *testing.T, addrA, addrB string, want offload.Set, superWrite bool
 		t.Error(err)
 	}
 	ended()
-
-	if a.Features() != want || b.Features() != want {
-		t.Errorf("what was wanted is lost: %v %v", a.Refused(), b.Refused())
-	}
-	statsA, statsB := statistics(t, ours, linkA), statistics(t, theirs, linkB)
-	for _, c := range []struct {
-		way string
-		carried
-		in uint64
-	}{{"to B", fromA, statsB.RxPackets}, {"to A", fromB, statsA.RxPackets}} {
-		t.Logf("%s: %d packets read that stand for %d, the largest of %d bytes, written as %d", c.way, c.reads, c.members, c.largest, c.in)
-		if want.Has(offload.TSO) && (c.largest <= 32<<10 || int(c.in) != c.reads) {
-			t.Errorf("%s: the largest superpacket has %d bytes, and %d were written as %d", c.way, c.largest, c.reads, c.in)
-		}
-		if superWrite != (int(c.in) < c.members) {
-			t.Errorf("%s: %d packets were written as %d", c.way, c.members, c.in)
-		}
-	}
-	for name, s := range map[string]uint64{"A": statsA.RxErrors + statsA.TxErrors, "B": statsB.RxErrors + statsB.TxErrors} {
-		if s != 0 {
-			t.Errorf("device %s counts %d errors", name, s)
-		}
-	}
+	return fromA, fromB
 }

@@ -13,6 +13,10 @@ const clonePath = "/dev/net/tun"
 // in, packets for the kernel are written to out.
 type pair struct{ in, out int }
 
+// attacher opens a descriptor and makes it a queue of the device called name, which the
+// kernel calls given.
+type attacher func(name string, flags uint16) (fd int, given string, err error)
+
 // create makes as many pairs, and says what name the kernel gave the device. That is made
 // too where flags has IFF_TUN_EXCL; else the pairs are of one that nobody holds.
 //
@@ -27,7 +31,7 @@ type pair struct{ in, out int }
 // A detached queue keeps the index it had, with which the kernel marks the packets
 // it takes, and which must be that of an attached one (get_rps_cpu warns otherwise).
 // Therefore out comes before in, which then takes over its index.
-func create(name string, queues int, flags uint16) (given string, pairs []pair, err error) {
+func create(attach attacher, name string, queues int, flags uint16) (given string, pairs []pair, err error) {
 	defer func() {
 		if err != nil {
 			_ = closeAll(pairs)
@@ -43,7 +47,7 @@ func create(name string, queues int, flags uint16) (given string, pairs []pair, 
 	}
 	for i := range queues {
 		if i > 0 {
-			out, _, err := attach(given, 0)
+			out, _, err := attach(given, flags&^unix.IFF_TUN_EXCL)
 			if err != nil {
 				return "", pairs, err
 			}
@@ -52,7 +56,7 @@ func create(name string, queues int, flags uint16) (given string, pairs []pair, 
 		if err := detach(pairs[i].out, given); err != nil {
 			return "", pairs, err
 		}
-		if pairs[i].in, _, err = attach(given, 0); err != nil {
+		if pairs[i].in, _, err = attach(given, flags&^unix.IFF_TUN_EXCL); err != nil {
 			pairs[i].in = pairs[i].out
 			return "", pairs, err
 		}
@@ -60,8 +64,8 @@ func create(name string, queues int, flags uint16) (given string, pairs []pair, 
 	return given, pairs, nil
 }
 
-// attach opens a descriptor and makes it a queue of the device called name.
-func attach(name string, flags uint16) (attached int, given string, err error) {
+// attach is the attacher of devices that weft opens itself.
+func (l layer) attach(name string, flags uint16) (attached int, given string, err error) {
 	fd, err := unix.Open(clonePath, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	switch {
 	case errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV):
@@ -76,28 +80,37 @@ func attach(name string, flags uint16) (attached int, given string, err error) {
 	}()
 	req, err := unix.NewIfreq(name)
 	if err != nil {
-		return -1, "", fmt.Errorf("create TUN device %s: %w; a name has at most %d bytes", name, err, unix.IFNAMSIZ-1)
+		return -1, "", fmt.Errorf("create %s device %s: %w; a name has at most %d bytes", l, name, err, unix.IFNAMSIZ-1)
 	}
-	req.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI | unix.IFF_VNET_HDR | unix.IFF_MULTI_QUEUE | flags)
-	err = unix.IoctlIfreq(fd, unix.TUNSETIFF, req)
-	switch {
-	case errors.Is(err, unix.EBUSY):
-		return -1, "", fmt.Errorf("create TUN device %s: an interface of that name exists (%w); stop the program that holds it (`ip -d link show %s` says more), or set another name with `tun`", name, err, name)
-	case errors.Is(err, unix.EPERM):
-		return -1, "", fmt.Errorf("create TUN device %s: %w; it takes the capability CAP_NET_ADMIN: run weftd as root, or `setcap cap_net_admin+ep $(command -v weftd)`", name, err)
-	case errors.Is(err, unix.E2BIG):
-		return -1, "", fmt.Errorf("create TUN device %s: %w: a device has 256 queues, and each worker takes two; set fewer workers", name, err)
-	case err != nil:
-		return -1, "", fmt.Errorf("create TUN device %s: %w", name, err)
+	req.SetUint16(uint16(l) | unix.IFF_NO_PI | unix.IFF_MULTI_QUEUE | flags)
+	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, req); err != nil {
+		return -1, "", l.refusal(name, err)
 	}
 	return fd, req.Name(), nil
+}
+
+// refusal says what to do about an error of TUNSETIFF.
+func (l layer) refusal(name string, err error) error {
+	another := "set another name with `tun`"
+	if l == layer2 {
+		another = "give the segment another name"
+	}
+	switch {
+	case errors.Is(err, unix.EBUSY):
+		return fmt.Errorf("create %s device %s: an interface of that name exists (%w); stop the program that holds it (`ip -d link show %s` says more), or %s", l, name, err, name, another)
+	case errors.Is(err, unix.EPERM):
+		return fmt.Errorf("create %s device %s: %w; it takes the capability CAP_NET_ADMIN: run weftd as root, or `setcap cap_net_admin+ep $(command -v weftd)`", l, name, err)
+	case errors.Is(err, unix.E2BIG):
+		return fmt.Errorf("create %s device %s: %w: a device has 256 queues, and each worker takes two; set fewer workers", l, name, err)
+	}
+	return fmt.Errorf("create %s device %s: %w", l, name, err)
 }
 
 func detach(fd int, name string) error {
 	var req unix.Ifreq
 	req.SetUint16(unix.IFF_DETACH_QUEUE)
 	if err := unix.IoctlIfreq(fd, unix.TUNSETQUEUE, &req); err != nil {
-		return fmt.Errorf("detach a queue of TUN device %s: %w", name, err)
+		return fmt.Errorf("detach a queue of device %s: %w", name, err)
 	}
 	return nil
 }

@@ -21,7 +21,7 @@ import (
 )
 
 // fuse ends a test that would wait for ever.
-const fuse = 30 * time.Second
+const fuse = 3 * time.Second
 
 // enterNamespace moves the test to a network namespace of its own and returns a
 // netlink handle there, which stays there when the test goes on to another. The
@@ -52,7 +52,7 @@ func enterNamespace(t *testing.T) *netlink.Handle {
 // mustOpen opens weft0 with an address and sets it up, for the length of the test.
 func mustOpen(t *testing.T, handle *netlink.Handle, queues int, want offload.Set, k kernel, cidr string) (*TUN, netlink.Link) {
 	t.Helper()
-	dev, err := open("weft0", queues, want, k)
+	dev, err := tunOf(open(layer3, "weft0", queues, want, k))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net"
 	"runtime"
 	"unsafe"
 
@@ -26,7 +27,7 @@ var theKernel = kernel{
 }
 
 // negotiate tries on a device that is down what of want the kernel can do.
-func (k kernel) negotiate(p pair, want offload.Set) *status {
+func (k kernel) negotiate(l layer, p pair, want offload.Set) *status {
 	s := &status{}
 	csum := k.setOffload(p.in, unix.TUN_F_CSUM)
 	flags := unix.TUN_F_CSUM
@@ -51,8 +52,8 @@ func (k kernel) negotiate(p pair, want offload.Set) *status {
 			continue
 		}
 		flags |= f.flags
-		if k.refuses(p.out, f.gso) {
-			s = s.without(f.feature, errSuperpackets)
+		if k.refuses(l, p.out, f.gso) {
+			s = s.without(f.feature, errSuperpackets(l))
 			continue
 		}
 		s = &status{on: s.on | offload.Of(f.feature), refused: s.refused}
@@ -60,8 +61,11 @@ func (k kernel) negotiate(p pair, want offload.Set) *status {
 	return s
 }
 
-// Immutable. Superpackets that the kernel hands over stay superpackets all the same.
-var errSuperpackets = fmt.Errorf("the kernel refuses superpackets that are written to the TUN (%w), as Linux 6.1 and 6.6.44 do; packets are written one by one", unix.EINVAL)
+// errSuperpackets is why a feature is off. Superpackets that the kernel hands over stay
+// superpackets all the same.
+func errSuperpackets(l layer) error {
+	return fmt.Errorf("the kernel refuses superpackets that are written to the %s (%w), as Linux 6.1 and 6.6.44 do; packets are written one by one", l, unix.EINVAL)
+}
 
 // refuses writes a superpacket to the device, which is down. The kernel looks at the
 // virtio-net header first and only then whether the device is up (tun_get_user,
@@ -69,12 +73,24 @@ var errSuperpackets = fmt.Errorf("the kernel refuses superpackets that are writt
 // it would have taken this one.
 //
 // Should the device be up already, the packet is one between two addresses that
-// are for documentation only (RFC 5737).
-func (k kernel) refuses(fd int, gso packet.GSO) bool {
+// are for documentation only (RFC 5737), and of a TAP in a frame that every bridge drops.
+func (k kernel) refuses(l layer, fd int, gso packet.GSO) bool {
 	v, p := trial(gso)
+	if l == layer2 {
+		p = append(trialLink(), p...)
+		v.headerLen += len(trialLink())
+		v.csumStart += len(trialLink())
+	}
 	var h [virtioLen]byte
 	v.encode(&h)
 	return errors.Is(k.writev(fd, []unix.Iovec{piece(h[:]), piece(p)}), unix.EINVAL)
+}
+
+// trialLink is the Ethernet header of a trial. Its destination is that of PAUSE frames, which
+// no bridge forwards or learns from (IEEE 802.1Q table 8-1; br_handle_frame,
+// net/bridge/br_input.c).
+func trialLink() []byte {
+	return []byte{0x01, 0x80, 0xc2, 0, 0, 0x01, 0x02, 0, 0, 0, 0, 0x01, 0x08, 0x00}
 }
 
 // trial is a superpacket of two segments.
@@ -125,6 +141,27 @@ func writev(fd int, pieces []unix.Iovec) unix.Errno {
 	_, _, errno := unix.RawSyscall(unix.SYS_WRITEV, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(pieces))), uintptr(len(pieces)))
 	runtime.KeepAlive(pieces) // and with them what they point at
 	return errno
+}
+
+// readable says whether a read of fd would find something, or an error, rather than wait.
+func readable(fd int) (bool, error) {
+	ready := [1]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	n, err := unix.Ppoll(ready[:], &unix.Timespec{}, nil)
+	if errors.Is(err, unix.EINTR) {
+		return false, nil
+	}
+	return n > 0, err
+}
+
+// asClosed makes net.ErrClosed of an error on fd, a queue of a device that was deleted. A read through an
+// os.File does not always say so: the Go runtime may have marked the descriptor as "not
+// pollable" and read no more.
+func asClosed(fd int, err error) error {
+	var req unix.Ifreq
+	if errors.Is(unix.IoctlIfreq(fd, unix.TUNGETIFF, &req), unix.EBADFD) {
+		return net.ErrClosed
+	}
+	return err
 }
 
 func piece(b []byte) (v unix.Iovec) {

@@ -3,7 +3,6 @@ package device
 import (
 	"errors"
 	"fmt"
-	"net"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -23,7 +22,7 @@ const maxMerge = 64
 // runs of one flow again. It shares no code with the other: who doubts that one
 // compares the two. It copies every packet once more in each direction.
 type portable struct {
-	tun     *TUN
+	dev     *tuntap
 	in, out tun.Device
 	fd      int // of in
 
@@ -42,7 +41,7 @@ type portable struct {
 }
 
 // openPortable makes the queues. The descriptors are wireguard/tun's from now on.
-func (t *TUN) openPortable(pairs []pair) error {
+func (t *tuntap) openPortable(pairs []pair) error {
 	var devices []tun.Device
 	t.close = func() error {
 		var errs []error
@@ -69,8 +68,8 @@ func (t *TUN) openPortable(pairs []pair) error {
 	return nil
 }
 
-func newPortable(t *TUN, fd int, in, out tun.Device) *portable {
-	q := &portable{tun: t, in: in, out: out, fd: fd}
+func newPortable(t *tuntap, fd int, in, out tun.Device) *portable {
+	q := &portable{dev: t, in: in, out: out, fd: fd}
 	q.sizes = make([]int, in.BatchSize())
 	for range q.sizes {
 		q.pending = append(q.pending, make([]byte, MaxPacket))
@@ -120,11 +119,10 @@ func correct(p []byte) {
 // fill reads once where there is something to read, since wireguard/tun would wait.
 // What is good beside an error stays pending.
 func (q *portable) fill() error {
-	ready := [1]unix.PollFd{{Fd: int32(q.fd), Events: unix.POLLIN}}
-	if n, err := unix.Ppoll(ready[:], &unix.Timespec{}, nil); n == 0 || errors.Is(err, unix.EINTR) {
+	if ready, err := readable(q.fd); err != nil {
+		return q.dev.failed("poll", err)
+	} else if !ready {
 		return nil
-	} else if err != nil {
-		return q.tun.failed("poll", err)
 	}
 	n, err := q.in.Read(q.pending, q.sizes, 0)
 	q.next, q.count = 0, max(n, 0)
@@ -134,10 +132,10 @@ func (q *portable) fill() error {
 	// What wireguard/tun finds wrong itself is about this packet only; what
 	// the system call says is about the device.
 	if syscallFailed := new(os.PathError); !errors.Is(err, os.ErrClosed) && !errors.As(err, &syscallFailed) {
-		return fmt.Errorf("%w %s: %w", ErrMalformed, q.tun.name, err)
+		return fmt.Errorf("%w %s: %w", ErrMalformed, q.dev.name, err)
 	}
 	q.count = 0
-	return q.tun.failed("read", q.asClosed(err))
+	return q.dev.failed("read", asClosed(q.fd, err))
 }
 
 func (q *portable) Pending() int { return q.count - q.next }
@@ -187,7 +185,7 @@ func (q *portable) write(batch [][]byte) (refused int, err error) {
 	} else {
 		refused = leaves(err)
 	}
-	return refused, q.tun.failed("write", q.asClosed(err))
+	return refused, q.dev.failed("write", asClosed(q.fd, err))
 }
 
 // leaves counts the errors that were joined into err, one for each refused write.
@@ -200,15 +198,4 @@ func leaves(err error) (n int) {
 		n += leaves(e)
 	}
 	return n
-}
-
-// asClosed makes net.ErrClosed the one error that means the end. A read does not
-// always say so: the Go runtime may have marked the descriptor as "not
-// pollable" and read no more.
-func (q *portable) asClosed(err error) error {
-	var req unix.Ifreq
-	if errors.Is(unix.IoctlIfreq(q.fd, unix.TUNGETIFF, &req), unix.EBADFD) {
-		return net.ErrClosed
-	}
-	return err
 }

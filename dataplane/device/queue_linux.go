@@ -14,18 +14,23 @@ const maxPieces = 1024
 
 // superqueue is the queue that superpackets go through whole.
 type superqueue struct {
-	tun    *TUN
-	fd     pair
-	kernel kernel
+	dev     *tuntap
+	fd      pair
+	kernel  kernel
+	maxRead int
 
-	// virtio and pieces are what a writev takes; pieces[0] is virtio.
-	virtio [virtioLen]byte
+	// head and pieces are what a writev takes; pieces[0] is as much of head as a group
+	// needs: the virtio-net header, and behind it the group's Link.
+	head   [virtioLen + maxLink]byte
 	pieces []unix.Iovec
 }
 
-func newSuperqueue(t *TUN, fd pair, k kernel) *superqueue {
-	q := &superqueue{tun: t, fd: fd, kernel: k, pieces: make([]unix.Iovec, maxPieces)}
-	q.pieces[0] = piece(q.virtio[:])
+// maxLink is the longest Ethernet header: with two VLAN tags.
+const maxLink = 14 + 2*4
+
+func newSuperqueue(t *tuntap, fd pair, k kernel) *superqueue {
+	q := &superqueue{dev: t, fd: fd, kernel: k, maxRead: t.layer.maxRead(), pieces: make([]unix.Iovec, maxPieces)}
+	q.pieces[0] = piece(q.head[:])
 	return q
 }
 
@@ -33,8 +38,8 @@ func (q *superqueue) FD() int { return q.fd.in }
 
 func (q *superqueue) Read(arena []byte, pkts []packet.Packet) (n int, err error) {
 	const before = Headroom - virtioLen
-	for n < len(pkts) && len(arena) >= MaxRead {
-		got, errno := read(q.fd.in, arena[before:MaxRead])
+	for n < len(pkts) && len(arena) >= q.maxRead {
+		got, errno := read(q.fd.in, arena[before:q.maxRead])
 		switch errno {
 		case 0:
 		case unix.EAGAIN, unix.EINTR:
@@ -42,11 +47,11 @@ func (q *superqueue) Read(arena []byte, pkts []packet.Packet) (n int, err error)
 		case unix.EINVAL: // the packet is of a kind that the header has no value for (tun_put_user)
 			return n, q.malformed()
 		default:
-			return n, q.tun.failed("read", errno)
+			return n, q.dev.failed("read", errno)
 		}
 		used := before + got
 		p := &pkts[n]
-		if used <= Headroom || used >= MaxRead || !decodeVirtio((*[virtioLen]byte)(arena[before:]), p) {
+		if used <= Headroom || used >= q.maxRead || !decodeVirtio((*[virtioLen]byte)(arena[before:]), p) {
 			return n, q.malformed()
 		}
 		p.Buf, p.Start = arena[:used:used], Headroom
@@ -59,7 +64,7 @@ func (q *superqueue) Read(arena []byte, pkts []packet.Packet) (n int, err error)
 // Pending is 0: a packet is read when it is handed over.
 func (q *superqueue) Pending() int { return 0 }
 
-func (q *superqueue) malformed() error { return fmt.Errorf("%w %s", ErrMalformed, q.tun.name) }
+func (q *superqueue) malformed() error { return fmt.Errorf("%w %s", ErrMalformed, q.dev.name) }
 
 // aligned is n rounded up to a multiple of Headroom.
 func aligned(n int) int { return (n + Headroom - 1) / Headroom * Headroom }
@@ -69,7 +74,7 @@ func (q *superqueue) Write(groups []packet.Group) (refused int, err error) {
 		n, errno := q.writeGroup(&groups[i])
 		refused += n
 		if errno != 0 && err == nil {
-			err = q.tun.failed("write", errno)
+			err = q.dev.failed("write", errno)
 		}
 	}
 	return refused, err
@@ -81,7 +86,7 @@ func (q *superqueue) writeGroup(g *packet.Group) (refused int, errno unix.Errno)
 		return q.writeMembers(g, g.CsumStart != 0)
 	}
 	f, ok := feature(g.GSO)
-	if !ok || !q.tun.Features().Has(f) || 2+len(g.Members) > maxPieces {
+	if !ok || !q.dev.Features().Has(f) || 2+len(g.Members) > maxPieces {
 		return q.writeMembers(g, g.Partial)
 	}
 	switch errno := q.writeSuper(g); errno {
@@ -91,7 +96,7 @@ func (q *superqueue) writeGroup(g *packet.Group) (refused int, errno unix.Errno)
 		refused, errno := q.writeMembers(g, g.Partial)
 		if refused == 0 {
 			// It has nothing against the packets, so it is superpackets that it refuses.
-			q.tun.lose(f, errSuperpackets)
+			q.dev.lose(f, errSuperpackets(q.dev.layer))
 		}
 		return refused, errno
 	default:
@@ -111,13 +116,13 @@ func feature(gso packet.GSO) (f offload.Feature, ok bool) {
 }
 
 func (q *superqueue) writeSuper(g *packet.Group) unix.Errno {
-	virtio{
+	q.begin(g, virtio{
 		gso:         g.GSO,
-		headerLen:   len(g.Header),
+		headerLen:   len(g.Link) + len(g.Header),
 		segmentSize: g.SegmentSize,
 		csumStart:   g.CsumStart,
 		csumOffset:  g.CsumOffset,
-	}.encode(&q.virtio)
+	})
 	pieces := q.pieces[:2+len(g.Members)]
 	pieces[1] = piece(g.Header)
 	for i, m := range g.Members {
@@ -132,7 +137,7 @@ func (q *superqueue) writeMembers(g *packet.Group, partial bool) (refused int, e
 	if partial {
 		v.csumStart, v.csumOffset = g.CsumStart, g.CsumOffset
 	}
-	v.encode(&q.virtio)
+	q.begin(g, v)
 	for _, m := range g.Members {
 		q.pieces[1] = piece(m)
 		if e := q.kernel.writev(q.fd.out, q.pieces[:2]); e != 0 {
@@ -143,4 +148,13 @@ func (q *superqueue) writeMembers(g *packet.Group, partial bool) (refused int, e
 		}
 	}
 	return refused, errno
+}
+
+// begin makes the first piece. v counts from the IP header, and becomes what counts from the Link.
+func (q *superqueue) begin(g *packet.Group, v virtio) {
+	if v.csumStart != 0 {
+		v.csumStart += len(g.Link)
+	}
+	v.encode((*[virtioLen]byte)(q.head[:]))
+	q.pieces[0].SetLen(virtioLen + copy(q.head[virtioLen:], g.Link))
 }

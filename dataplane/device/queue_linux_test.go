@@ -25,7 +25,7 @@ func newQueue(t *testing.T, record func(pieces []unix.Iovec) unix.Errno) (q *sup
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { unix.Close(fds[0]); unix.Close(fds[1]) })
-	dev := &TUN{name: "weft0"}
+	dev := &tuntap{layer: layer3, name: "weft0"}
 	dev.status.Store(&status{on: offload.Of(offload.USO)})
 	return newSuperqueue(dev, pair{fds[0], fds[0]}, kernel{writev: func(_ int, pieces []unix.Iovec) unix.Errno { return record(pieces) }}), fds[1]
 }
@@ -80,10 +80,9 @@ func take(pieces []unix.Iovec) (w written) {
 	for i, p := range pieces {
 		b := unsafe.Slice(p.Base, p.Len)
 		if i == 0 {
-			w.header = [virtioLen]byte(b)
-		} else {
-			w.packet += string(b)
+			w.header, b = [virtioLen]byte(b), b[virtioLen:]
 		}
+		w.packet += string(b)
 	}
 	return w
 }
@@ -134,7 +133,7 @@ func TestWriteOfAGroup(t *testing.T) {
 	} {
 		for _, partial := range []bool{true, false} {
 			c.group.Partial = partial
-			q.tun.status.Store(&status{on: c.on})
+			q.dev.status.Store(&status{on: c.on})
 			got = nil
 			if refused, err := q.Write([]packet.Group{c.group}); refused != 0 || err != nil {
 				t.Fatalf("Write = %d %v", refused, err)
@@ -173,8 +172,8 @@ func TestWriteGoesOnAfterARefusal(t *testing.T) {
 		})
 		one := packet.Group{Members: [][]byte{[]byte("whole")}}
 		refused, err := q.Write([]packet.Group{one, groupOf(packet.UDP, 5), groupOf(packet.UDP, 3), one, one})
-		if refused != 6 || !errors.Is(err, errno) || calls != 5 || !q.tun.Features().Has(offload.USO) {
-			t.Errorf("%v: Write = %d %v in %d calls, %v is on", errno, refused, err, calls, q.tun.Features())
+		if refused != 6 || !errors.Is(err, errno) || calls != 5 || !q.dev.Features().Has(offload.USO) {
+			t.Errorf("%v: Write = %d %v in %d calls, %v is on", errno, refused, err, calls, q.dev.Features())
 		}
 	}
 }
@@ -198,7 +197,7 @@ func TestWriteOneByOneCountsRefusals(t *testing.T) {
 
 // Two workers may find out at once.
 func TestLose(t *testing.T) {
-	dev := &TUN{name: "weft0"}
+	dev := &tuntap{layer: layer3, name: "weft0"}
 	dev.status.Store(&status{on: both})
 	why := errors.New("the first reason")
 	dev.lose(offload.TSO, why)

@@ -45,7 +45,7 @@ func TestTrialIsWellFormed(t *testing.T) {
 func TestKernelAnswersATrial(t *testing.T) {
 	enterNamespace(t)
 	for _, gso := range []packet.GSO{packet.TCP4, packet.UDP} {
-		_, pairs, err := create("weft0", 1, unix.IFF_TUN_EXCL)
+		_, pairs, err := create(layer3.attach, "weft0", 1, unix.IFF_VNET_HDR|unix.IFF_TUN_EXCL)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -61,7 +61,7 @@ func TestKernelAnswersATrial(t *testing.T) {
 				t.Errorf("superpacket of kind %d with segments of %d bytes: %v, want %v", gso, c.size, errno, c.want)
 			}
 		}
-		if theKernel.refuses(pairs[0].out, gso) {
+		if theKernel.refuses(layer3, pairs[0].out, gso) {
 			t.Errorf("refuses superpackets of kind %d", gso)
 		}
 		if err := closeAll(pairs); err != nil {
@@ -106,7 +106,7 @@ func TestNegotiate(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			enterNamespace(t)
-			dev, err := open("weft0", 1, c.want, c.kernel)
+			dev, err := open(layer3, "weft0", 1, c.want, c.kernel)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -1,15 +1,10 @@
-// Package device is the kernel's end of the pod network: the TUN device that
-// pod packets leave the kernel by and come back through. Linux only.
+// Package device is the kernel's end of the pod network and of layer-2 segments: the TUN
+// device that pod packets leave the kernel by and come back through, and a TAP device for
+// each segment's frames. Linux only.
 package device
 
 import (
 	"errors"
-	"fmt"
-	"maps"
-	"net"
-	"sync/atomic"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/weft-net/weft/dataplane/offload"
 	"github.com/weft-net/weft/dataplane/packet"
@@ -21,7 +16,7 @@ const (
 	// where the arena does.
 	Headroom = 64
 
-	// MaxPacket is the size of the largest packet, in bytes.
+	// MaxPacket is the size of the largest IP packet, in bytes.
 	MaxPacket = 65535
 
 	// MaxRead is how many bytes of the arena Read takes for a packet whose size it
@@ -37,9 +32,10 @@ const (
 
 // ErrMalformed is what Read returns when the kernel handed over something that
 // is no whole packet. That is gone, and the device goes on.
-var ErrMalformed = errors.New("malformed packet from the TUN device")
+var ErrMalformed = errors.New("malformed packet from the device")
 
-// Queue is one of a device's queues. The kernel keeps a flow to one queue, in
+// Queue is one of a device's queues. What it calls a packet is a frame of a TAP, Ethernet
+// header first, and MaxRead is MaxReadTAP there. The kernel keeps a flow to one queue, in
 // order. A Queue is used by one goroutine at a time; different queues of a
 // device may be used at once. None of its methods waits.
 type Queue interface {
@@ -67,7 +63,8 @@ type Queue interface {
 
 	// Write hands the groups to the kernel, which delivers or forwards them, one
 	// superpacket for each group. It borrows their bytes until it returns and
-	// changes none. Each member of a group with a Header is longer than that.
+	// changes none. Each member of a group with a Header is longer than that, and the
+	// Link of each group for a TAP has 14 bytes, and 4 for each of at most two VLAN tags.
 	//
 	// refused is how many wire packets the kernel did not take, and err why not the
 	// first of them; it wraps net.ErrClosed when the device was deleted. The others
@@ -80,20 +77,8 @@ type Queue interface {
 // which the kernel lets a device gain later. It goes away when it is closed, and unless
 // Persist was called, when the process ends.
 //
-// Its methods but Close may be called at any time by any goroutine.
-type TUN struct {
-	name   string
-	pairs  []pair
-	queues []Queue
-	close  func() error
-	status atomic.Pointer[status]
-}
-
-// status is what is known of the device's features. Immutable.
-type status struct {
-	on      offload.Set
-	refused map[offload.Feature]error
-}
+// Its methods but Close and Leave may be called at any time by any goroutine.
+type TUN struct{ *tuntap }
 
 // Open creates the TUN device called name, which may hold a %d for the kernel to
 // fill in, with that many queues, and tries those of offload.TSO and
@@ -104,96 +89,26 @@ type status struct {
 // An existing device of that name, whoever holds it, is an error. The trial
 // leaves the device with a rx_dropped of up to two.
 func Open(name string, queues int, want offload.Set) (*TUN, error) {
-	return open(name, queues, want, theKernel)
+	return tunOf(open(layer3, name, queues, want, theKernel))
 }
 
-func open(name string, queues int, want offload.Set, k kernel) (*TUN, error) {
-	// IFF_TUN_EXCL, because with IFF_MULTI_QUEUE a second process would otherwise
-	// silently become another queue of a running one's device.
-	given, pairs, err := create(name, queues, unix.IFF_TUN_EXCL)
+// Adopt makes a TUN of the Descriptors of an earlier one, in this process or another, with
+// what the kernel has queued there. They are Adopt's: an error, which wraps ErrUnfit where the
+// device is not called name or has not so many queues, leaves them closed and the device as
+// it is. Whoever had them before must have ceased to read, and keeps to Leave.
+func Adopt(given map[string]int, name string, queues int, want offload.Set) (*TUN, error) {
+	return tunOf(adopt(layer3, given, name, queues, want))
+}
+
+// Reopen takes over the device called name, which a process that ended has left (Persist),
+// and which no process has open: else it would become another queue of that one's.
+func Reopen(name string, queues int, want offload.Set) (*TUN, error) {
+	return tunOf(reopen(layer3, name, queues, want))
+}
+
+func tunOf(t *tuntap, err error) (*TUN, error) {
 	if err != nil {
 		return nil, err
 	}
-	return assemble(given, pairs, want, k)
-}
-
-// assemble makes a TUN of its pairs, which are the TUN's from then on, or else closed.
-func assemble(name string, pairs []pair, want offload.Set, k kernel) (*TUN, error) {
-	want &= offload.Of(offload.TSO, offload.USO)
-	t := &TUN{name: name, pairs: pairs}
-	if want == 0 {
-		t.status.Store(&status{})
-		if err := t.openPortable(pairs); err != nil {
-			return nil, err
-		}
-		return t, nil
-	}
-	t.status.Store(k.negotiate(pairs[0], want))
-	for _, p := range pairs {
-		t.queues = append(t.queues, newSuperqueue(t, p, k))
-	}
-	t.close = func() error { return closeAll(pairs) }
-	return t, nil
-}
-
-// Name is the device's name.
-func (t *TUN) Name() string { return t.name }
-
-// Features is which of offload.TSO and offload.USO are on: Write makes
-// superpackets of such groups. A feature that is lost while the device runs
-// does not come back.
-func (t *TUN) Features() offload.Set { return t.status.Load().on }
-
-// Refused says of each feature that was wanted and is off why it is. The map is
-// the caller's.
-func (t *TUN) Refused() map[offload.Feature]error { return maps.Clone(t.status.Load().refused) }
-
-// Queues are the device's queues, one for each worker.
-func (t *TUN) Queues() []Queue { return t.queues }
-
-// Close removes the device, unless other descriptors of it are open. It is called after the
-// last use of every queue.
-func (t *TUN) Close() error {
-	if t.close == nil {
-		return nil
-	}
-	return errors.Join(t.persist(false), t.Leave())
-}
-
-// Leave closes the descriptors, and leaves the device to whom else has some, or who
-// attaches to it later. It is called in place of Close.
-func (t *TUN) Leave() error {
-	if t.close == nil {
-		return nil
-	}
-	err := t.close()
-	t.close = nil
-	if err != nil {
-		return fmt.Errorf("close TUN device %s: %w", t.name, err)
-	}
-	return nil
-}
-
-// lose switches a feature off for good. The first reason stays.
-func (t *TUN) lose(f offload.Feature, why error) {
-	for {
-		if old := t.status.Load(); t.status.CompareAndSwap(old, old.without(f, why)) {
-			return
-		}
-	}
-}
-
-func (s *status) without(f offload.Feature, why error) *status {
-	refused := map[offload.Feature]error{f: why}
-	maps.Copy(refused, s.refused)
-	return &status{on: s.on.Without(offload.Of(f)), refused: refused}
-}
-
-// failed is the error of a system call on the device. A device that is gone
-// answers EBADFD.
-func (t *TUN) failed(attempt string, err error) error {
-	if errors.Is(err, unix.EBADFD) {
-		err = net.ErrClosed
-	}
-	return fmt.Errorf("%s TUN device %s: %w", attempt, t.name, err)
+	return &TUN{t}, nil
 }

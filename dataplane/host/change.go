@@ -38,7 +38,8 @@ type ledger struct {
 	after    map[string]bool // in place already, or made so
 	record   *record         // of sysctls; nil for none
 	sysctls  []sysctl        // that are wanted
-	repaired []Repair        // made although they were in place before
+	made     []string
+	repaired []Repair // made although they were in place before
 	removed  []string
 }
 
@@ -66,6 +67,7 @@ func (l *ledger) run(changes []change) error {
 		if err != nil || c.thing == "" {
 			continue
 		}
+		l.made = append(l.made, c.thing)
 		if l.before[c.thing] {
 			l.repaired = append(l.repaired, Repair{c.kind, c.thing})
 		}

@@ -5,7 +5,7 @@
 //
 // Everything is desired state, not commands: Apply may be called at any time with the same value, changes only
 // what differs and sweeps what an earlier run left behind. What belongs to weft is told by its marks alone: the
-// interface alias [Alias] on a TUN and the protocol number [RouteProtocol] on a route or rule. Beside the TUN it is
+// interface alias [Alias] on a TUN or TAP and the protocol number [RouteProtocol] on a route or rule. Beside the TUN it is
 // given, forwarding, what forwarding takes from interfaces that listen to router advertisements, and a strict
 // rp_filter of the underlay, nothing without such a mark is ever changed or removed.
 //
@@ -198,9 +198,9 @@ func (h *Host) Drifted() bool {
 }
 
 // Remove takes away everything that carries weft's marks and nothing else: the TUN of an earlier Apply and what is
-// left of others, with their addresses and routes, and routes and rules with weft's protocol number. The process
-// that holds the TUN finds its descriptors dead, so close it first. A marked TUN that another process holds is
-// another weftd at work: then Remove touches nothing and returns an error. Sysctls stay, but for those of the TUN: see
+// left of others, with their addresses and routes, segments' TAPs, and routes and rules with weft's protocol number. The
+// process that holds the TUN finds its descriptors dead, so close it first, and TAPs too. One more marked device that a
+// process holds is another weftd at work: then Remove touches nothing and returns an error. Sysctls stay, but for those of the TUN: see
 // RestoreSysctls. What was removed it names, each as "interface weft0"; the routes of that are not.
 func (h *Host) Remove() (removed []string, err error) {
 	h.mu.Lock()
@@ -212,7 +212,7 @@ func (h *Host) Remove() (removed []string, err error) {
 	}
 	var deletions []change
 	for _, l := range links {
-		if !isOurs(l) {
+		if !isOurs(l) && !isSegment(l) {
 			continue
 		}
 		if a := l.Attrs(); a.Index != h.tun && held(l) {

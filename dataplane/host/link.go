@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/vishvananda/netlink"
@@ -129,42 +130,55 @@ func isOurs(l netlink.Link) bool {
 	return l.Attrs().Alias == Alias && isTUN(l)
 }
 
-// applyLink sets the attributes of the TUN, and brings it up when they are in place: the mark first, so that a
-// crash at any point leaves nothing unmarked.
+// applyLink sets the attributes of the TUN, and brings it up when they are in place.
 func (h *Host) applyLink(l *ledger, tun netlink.Link, s State) error {
-	now := tun.Attrs()
-	var changes []change
-	set := func(done bool, attr string, do func() error) {
-		thing := fmt.Sprintf("%s on interface %s", attr, now.Name)
-		if done {
-			l.found(thing)
-			return
-		}
-		changes = append(changes, change{kind: KindLink, what: "set " + thing, thing: thing, do: do})
-	}
-	set(now.Alias == Alias, "alias "+Alias, func() error { return h.nl.LinkSetAlias(tun, Alias) })
-	set(now.MTU == s.MTU, fmt.Sprint("mtu ", s.MTU), func() error { return h.nl.LinkSetMTU(tun, s.MTU) })
-	length := max(txQueueLen/max(s.Queues, 1), leastTxQueueLen)
-	set(now.TxQLen == length, fmt.Sprint("txqueuelen ", length), func() error { return h.nl.LinkSetTxQLen(tun, length) })
-	set(now.GSOMaxSegs == gsoMaxSegs, fmt.Sprint("gso_max_segs ", gsoMaxSegs), func() error { return h.nl.LinkSetGSOMaxSegs(tun, gsoMaxSegs) })
-	changes = append(changes,
-		change{what: "set addrgenmode none on interface " + now.Name, do: func() error { return h.stopIPv6Autoconf(tun) }},
-		change{do: func() error { return l.applySysctls(linkSysctls(s)) }})
-	set(now.Flags&net.FlagUp != 0, "up", func() error { return h.nl.LinkSetUp(tun) })
-	return l.run(changes)
+	return l.run(slices.Concat(
+		h.dress(l, tun, Alias, s.MTU, s.Queues),
+		[]change{
+			{what: "set addrgenmode none on interface " + tun.Attrs().Name, do: func() error { return h.stopIPv6Autoconf(tun) }},
+			{do: func() error { return l.applySysctls(linkSysctls(s)) }},
+		},
+		h.raise(l, tun)))
 }
 
-// stopIPv6Autoconf keeps the kernel from giving the TUN a link-local address, also when IPv6 is enabled on it
-// later. Without one it sends no router solicitation either: what enters the TUN and no pod sent are two MLD reports
-// from the unspecified address, where the host forwards IPv6, when the TUN comes up. netlink does not parse the
+// dress is the changes that give a device of weft's its attributes: the mark first, so that a crash at any point leaves
+// nothing unmarked.
+func (h *Host) dress(l *ledger, link netlink.Link, alias string, mtu, queues int) []change {
+	now := link.Attrs()
+	length := max(txQueueLen/max(queues, 1), leastTxQueueLen)
+	return slices.Concat(
+		l.set(link, now.Alias == alias, "alias "+alias, func() error { return h.nl.LinkSetAlias(link, alias) }),
+		l.set(link, now.MTU == mtu, fmt.Sprint("mtu ", mtu), func() error { return h.nl.LinkSetMTU(link, mtu) }),
+		l.set(link, now.TxQLen == length, fmt.Sprint("txqueuelen ", length), func() error { return h.nl.LinkSetTxQLen(link, length) }),
+		l.set(link, now.GSOMaxSegs == gsoMaxSegs, fmt.Sprint("gso_max_segs ", gsoMaxSegs), func() error { return h.nl.LinkSetGSOMaxSegs(link, gsoMaxSegs) }))
+}
+
+// raise is the change that brings a device up.
+func (h *Host) raise(l *ledger, link netlink.Link) []change {
+	return l.set(link, link.Attrs().Flags&net.FlagUp != 0, "up", func() error { return h.nl.LinkSetUp(link) })
+}
+
+// set is the change that sets an attribute of a link, none where that is done.
+func (l *ledger) set(link netlink.Link, done bool, attr string, do func() error) []change {
+	thing := fmt.Sprintf("%s on interface %s", attr, link.Attrs().Name)
+	if done {
+		l.found(thing)
+		return nil
+	}
+	return []change{{kind: KindLink, what: "set " + thing, thing: thing, do: do}}
+}
+
+// stopIPv6Autoconf keeps the kernel from giving a device a link-local address, also when IPv6 is enabled on it
+// later. Without one it sends no router solicitation either: what enters the device and no pod sent are two MLD reports
+// from the unspecified address, where the host forwards IPv6, when the device comes up. netlink does not parse the
 // present mode, so it is read from /proc, after the MTU is set: the file is missing, and there is nothing to do,
 // where the kernel has no IPv6.
-func (h *Host) stopIPv6Autoconf(tun netlink.Link) error {
-	mode, err := os.ReadFile("/proc/sys/net/ipv6/conf/" + tun.Attrs().Name + "/addr_gen_mode")
+func (h *Host) stopIPv6Autoconf(link netlink.Link) error {
+	mode, err := os.ReadFile("/proc/sys/net/ipv6/conf/" + link.Attrs().Name + "/addr_gen_mode")
 	if errors.Is(err, fs.ErrNotExist) || strings.TrimSpace(string(mode)) == fmt.Sprint(ip6AddrGenModeNone) {
 		return nil
 	}
-	return h.nl.LinkSetIP6AddrGenMode(tun, ip6AddrGenModeNone)
+	return h.nl.LinkSetIP6AddrGenMode(link, ip6AddrGenModeNone)
 }
 
 // TxDropped is how many packets the TUN named link had no room for in its queue, since it was made: the kernel's

@@ -3,9 +3,11 @@
 // the maximum segment size, and the ICMP errors that tell a sender why its packet
 // went no further. It cuts superpackets into wire packets ([Segmenter]), these into
 // fragments ([Fragmenter]), and merges wire packets again ([Merger]), by their
-// headers: the payload stays where it is.
+// headers: the payload stays where it is. Of Ethernet frames it reads the header, and
+// what they say and ask about neighbours.
 //
-// It uses the standard library only, and allocates nothing but in [NewMerger].
+// It uses the standard library only, and on the way of a packet it allocates nothing:
+// [NewMerger] does, and [MAC.String].
 // Functions borrow their slices until they return, and are safe for concurrent
 // use on different packets; Segmenter, Fragmenter and Merger say for how long they
 // borrow, and belong to one worker each.

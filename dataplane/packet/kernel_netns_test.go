@@ -23,8 +23,14 @@ import (
 const fuse = 30 * time.Second
 
 // tun opens a TUN with these addresses in a network namespace of the test's own.
-// The thread stays locked and ends with the test, and the namespace with it.
 func tun(t *testing.T, cidrs ...string) (fd int) {
+	t.Helper()
+	return open(t, unix.IFF_TUN, cidrs)
+}
+
+// open opens the device tun0, a TUN or a TAP, in a network namespace of the test's own. The
+// thread stays locked and ends with the test, and the namespace with it.
+func open(t *testing.T, mode uint16, cidrs []string) (fd int) {
 	t.Helper()
 	runtime.LockOSThread()
 	ns, err := netns.New()
@@ -41,7 +47,7 @@ func tun(t *testing.T, cidrs ...string) (fd int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	request.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI)
+	request.SetUint16(mode | unix.IFF_NO_PI)
 	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, request); err != nil {
 		t.Fatal(err)
 	}
@@ -84,12 +90,21 @@ func awaitLocal(t *testing.T, addr netip.Addr) {
 func write(t *testing.T, fd int, p []byte) {
 	t.Helper()
 	if n, err := unix.Write(fd, p); n != len(p) || err != nil {
-		t.Fatalf("write %d bytes to the TUN: %d, %v", len(p), n, err)
+		t.Fatalf("write %d bytes to the device: %d, %v", len(p), n, err)
 	}
 }
 
 // readUDP waits for the next UDP packet, and passes over what the kernel says by itself.
 func readUDP(t *testing.T, fd int) []byte {
+	t.Helper()
+	return await(t, fd, func(b []byte) bool {
+		h, ok := parse(b)
+		return ok && h.Protocol == packet.ProtocolUDP
+	})
+}
+
+// await waits for a packet or frame that is wanted, and passes over all others.
+func await(t *testing.T, fd int, wanted func([]byte) bool) []byte {
 	t.Helper()
 	buf := make([]byte, 65536)
 	for end := time.Now().Add(fuse); time.Now().Before(end); {
@@ -101,9 +116,9 @@ func readUDP(t *testing.T, fd int) []byte {
 			}
 		}
 		if err != nil {
-			t.Fatalf("read the TUN: %v", err)
+			t.Fatalf("read the device: %v", err)
 		}
-		if h, ok := parse(buf[:n]); ok && h.Protocol == packet.ProtocolUDP {
+		if wanted(buf[:n]) {
 			return buf[:n]
 		}
 	}

@@ -40,8 +40,13 @@ type Packet struct {
 func (p *Packet) Data() []byte { return p.Buf[p.Start:] }
 
 // Group is one or several consecutive wire packets of one flow, on their way into
-// the TUN, where one write hands them all to the kernel as a superpacket.
+// the TUN or a TAP, where one write hands them all to the kernel as a superpacket.
 type Group struct {
+	// Link is the Ethernet header in front of the superpacket, and of each member; nil
+	// for the TUN. CsumStart counts from behind it. In a frame with no IP packet, what is
+	// behind it is the one member.
+	Link []byte
+
 	// Members are the wire packets, in order, each whole and as it arrived.
 	Members [][]byte
 

@@ -20,10 +20,9 @@ import (
 // machines takes for the next packet of a conversation, on slow machines too.
 const patience = 150 * time.Microsecond
 
-// The places of a Poller's descriptors. The sockets are from read on.
+// The places of a Poller's descriptors. The sockets are from read on, and the queues behind them.
 const (
 	wake = iota
-	queue
 	write
 	read
 )
@@ -32,32 +31,36 @@ const (
 // Wait, any number call Wake, and Close comes after the last of both.
 type Poller struct {
 	eventfd int
-	queue   int32
 	fds     []unix.PollFd
-	count   [8]byte // what the eventfd says, which is of no interest
+	queues  []unix.PollFd // of fds
+	from    []int         // descriptors of queues
+	count   [8]byte       // what the eventfd says, which is of no interest
 	nothing unix.Timespec
 	busy    bool // the last Wait was short
 }
 
-// New makes a Poller that reads from a queue, which may be left alone at times, and
+// New makes a Poller that reads from queues, which may be left alone at times, and
 // from sockets.
-func New(from int, sockets []int) (*Poller, error) {
+func New(from, sockets []int) (*Poller, error) {
 	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	if err != nil {
 		return nil, fmt.Errorf("make an eventfd: %w", err)
 	}
-	p := &Poller{eventfd: fd, queue: int32(from), fds: make([]unix.PollFd, read+len(sockets))}
+	p := &Poller{eventfd: fd, from: from, fds: make([]unix.PollFd, read+len(sockets)+len(from))}
+	p.queues = p.fds[read+len(sockets):]
 	p.fds[wake] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}
-	p.fds[queue].Events = unix.POLLIN
 	p.fds[write].Events = unix.POLLOUT
 	for i, s := range sockets {
 		p.fds[read+i] = unix.PollFd{Fd: int32(s), Events: unix.POLLIN}
 	}
+	for i := range p.queues {
+		p.queues[i].Events = unix.POLLIN
+	}
 	return p, nil
 }
 
-// Wait blocks the thread until a socket can be read, or the queue, unless full says
-// that there is no room for what comes from it: then it waits until full can be
+// Wait blocks the thread until a socket can be read, or a queue, unless full says
+// that there is no room for what comes from those: then it waits until full can be
 // written, and -1 is none. It also returns where a descriptor has an error or was
 // hung up, which reading or writing it then tells; and where Wake was called, now or
 // since the last Wait returned. It may return for no reason.
@@ -66,9 +69,11 @@ func New(from int, sockets []int) (*Poller, error) {
 // the CPU to whoever else wants it. After a longer one it sleeps at once, so that
 // an idle node costs nothing.
 func (p *Poller) Wait(full int, eager bool) error {
-	p.fds[queue].Fd, p.fds[write].Fd = p.queue, int32(full)
-	if full >= 0 {
-		p.fds[queue].Fd = -1
+	p.fds[write].Fd = int32(full)
+	for i, fd := range p.from {
+		if p.queues[i].Fd = int32(fd); full >= 0 {
+			p.queues[i].Fd = -1
+		}
 	}
 	began := time.Now()
 	ready := eager && p.busy && p.watch(began)
@@ -90,6 +95,9 @@ func (p *Poller) Wait(full int, eager bool) error {
 
 // Ready says whether socket i had something when the last Wait returned.
 func (p *Poller) Ready(i int) bool { return p.fds[read+i].Revents != 0 }
+
+// QueueReady says whether queue i had something when the last Wait returned.
+func (p *Poller) QueueReady(i int) bool { return p.queues[i].Revents != 0 }
 
 // watch looks at the descriptors until one is ready or patience is over.
 func (p *Poller) watch(began time.Time) (ready bool) {

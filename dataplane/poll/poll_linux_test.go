@@ -20,7 +20,7 @@ const fuse = 30 * time.Second
 
 func newPoller(t *testing.T, queue int, sockets ...int) *Poller {
 	t.Helper()
-	p, err := New(queue, sockets)
+	p, err := New([]int{queue}, sockets)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -307,14 +307,18 @@ func TestPollerIsBusyAfterShortWaits(t *testing.T) {
 	if !p.busy {
 		t.Error("not busy after a short wait")
 	}
-	alarm := time.AfterFunc(20*patience, p.Wake)
-	defer alarm.Stop()
-	if err := p.Wait(-1, true); err != nil {
-		t.Fatal(err)
+	for range 100 { // a busy machine may begin to wait when the time is nearly over
+		alarm := time.AfterFunc(20*patience, p.Wake)
+		err := p.Wait(-1, true)
+		alarm.Stop()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !p.busy {
+			return
+		}
 	}
-	if p.busy {
-		t.Error("busy after a wait of 20 times its patience")
-	}
+	t.Error("busy after a wait of 20 times its patience")
 }
 
 func TestBatch(t *testing.T) {

@@ -84,6 +84,8 @@ type Config struct {
 	VNI         uint32       // 24 bits
 	StaticPeers []StaticPeer // nodes that do not run weft
 
+	Segments []Segment // layer-2 segments that this node is a member of; at most 64
+
 	StaticPeersFile string // more of them; "" for none; see ParseStaticPeersFile
 
 	Masquerade bool   // pods leave the pod network under this node's address

@@ -15,6 +15,7 @@ type definition struct {
 	example string // shown in the default file where def is empty or not a good example
 	help    string // starts the flag's help and the file's comment; no full stop
 	list    bool   // a YAML sequence; as one text its items are separated by commas
+	groups  bool   // an item of the list may be a mapping, see groupText
 	live    bool   // takes effect while weftd runs, by `weft reload`; any other key by a restart
 	bind    func(*Config) pflag.Value
 }
@@ -91,6 +92,14 @@ func definitions(hostname string) []definition {
 			name: "staticPeersFile", example: "/etc/weft/peers.yaml",
 			help: "file with more such nodes, as a list of the same form; it need not exist, and changes of it take effect at once, without a restart",
 			bind: func(c *Config) pflag.Value { return bind(&c.StaticPeersFile, "file", parsePath, same) },
+		},
+		{
+			name: "segments", list: true, groups: true,
+			example: "[{name: office, vni: 100, bridge: br0}]",
+			help:    "layer-2 segments that this node is a member of, with all nodes that have a segment of the same vni, each with name (its device is seg-NAME), vni (not that of the pod network), bridge (that the device joins; you make it; none unless set), mtu (what the underlay leaves unless set), flood (frames a second that this node sends to all members; 2000 unless set) and peers (addresses of VTEPs that do not run weft, with or without a port); in one line as key=value with spaces between",
+			bind: func(c *Config) pflag.Value {
+				return bind(&c.Segments, "segment,...", parseSegments, formatSegments)
+			},
 		},
 		{
 			name: "masquerade", def: "true", live: true,

@@ -116,6 +116,9 @@ func (g *gathering) sequence(d definition, path string, at origin, val *yaml.Nod
 	case val.Kind == yaml.ScalarNode:
 		g.set(d, at, val.Value)
 		return
+	case val.Kind != yaml.SequenceNode && d.groups:
+		g.problem(d.name, at, "wants a list; begin each of its items with -, or write %s: %s", d.name, d.example)
+		return
 	case val.Kind != yaml.SequenceNode:
 		g.problem(d.name, at, "wants a list; write %s: [A, B]", d.name)
 		return
@@ -123,21 +126,31 @@ func (g *gathering) sequence(d definition, path string, at origin, val *yaml.Nod
 	var texts []string
 	for _, item := range val.Content {
 		at := origin{file: path, line: item.Line}
-		item = resolve(item)
-		if item.Kind != yaml.ScalarNode || isNull(item) {
-			g.problem(d.name, at, "wants a list of single values, not of %s", kindOf(item))
-			continue
+		text, err := d.itemText(resolve(item))
+		if err == nil {
+			// Each is parsed alone first, so that a problem is reported with its own line.
+			err = d.bind(new(Config)).Set(text)
 		}
-		// Each is parsed alone first, so that a problem is reported with its own line.
-		if err := d.bind(new(Config)).Set(item.Value); err != nil {
+		if err != nil {
 			g.problem(d.name, at, "%w", err)
 			continue
 		}
-		texts = append(texts, item.Value)
+		texts = append(texts, text)
 	}
 	if len(texts) == len(val.Content) {
 		g.set(d, at, strings.Join(texts, ","))
 	}
+}
+
+// itemText returns what one item of a list is as a text.
+func (d definition) itemText(item *yaml.Node) (string, error) {
+	switch {
+	case item.Kind == yaml.MappingNode && d.groups:
+		return groupText(item)
+	case item.Kind != yaml.ScalarNode || isNull(item):
+		return "", fmt.Errorf("wants a list of single values, not of %s", kindOf(item))
+	}
+	return item.Value, nil
 }
 
 // parseYAML returns the mapping in text, or nil if the text holds nothing but comments.

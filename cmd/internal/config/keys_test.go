@@ -34,6 +34,11 @@ func TestEveryKey(t *testing.T) {
 			{Name: "router", Address: netip.MustParseAddr("192.0.2.11"), Mode: "direct", PodCIDRs: []netip.Prefix{netip.MustParsePrefix("172.16.12.0/24")}},
 		},
 		StaticPeersFile: "/p",
+		Segments: []Segment{
+			{Name: "office", VNI: 100, Flood: 2000},
+			{Name: "lab-2", VNI: 16777214, Bridge: "br1", MTU: 1400, Flood: 1, Peers: []netip.AddrPort{
+				netip.MustParseAddrPort("192.0.2.9:4002"), netip.MustParseAddrPort("[2001:db8::9]:4002"), netip.MustParseAddrPort("192.0.2.10:1")}},
+		},
 
 		Firewall:       "manage",
 		ClampMSS:       true,
@@ -70,6 +75,7 @@ func TestEveryKey(t *testing.T) {
 			"name=linux2 address=2001:db8::9 podCIDR=172.16.10.0/24 vtepMAC=0A-00-00-00-00-09 vni=0 port=1 mtu=1450," +
 			"name=flannel address=192.0.2.10 podCIDR=172.16.11.0/24 mode=udp,name=router address=192.0.2.11 podCIDR=172.16.12.0/24 mode=direct",
 		"staticPeersFile": "/p",
+		"segments":        "name=office vni=100,name=lab-2 vni=16777214 bridge=br1 mtu=1400 flood=1 peers=192.0.2.9,2001:db8::9,192.0.2.10:1",
 		"underlay":        "2001:db8::1", "dataPort": "4000", "gossipAddr": "fd01::9", "gossipPort": "4001",
 		"join": "seed.example.net,192.0.2.2:7000,[2001:db8::1]:7000", "gossipKeyFile": "/k", "insecure": "false",
 		"cniConfDir": "/n", "cniBinDir": "/b", "cniWiring": "bridge",
@@ -84,8 +90,8 @@ func TestEveryKey(t *testing.T) {
 			t.Fatalf("key %s is not in this test", d.name)
 		}
 		switch {
-		case d.name == "staticPeers":
-			file.yaml += "staticPeers:\n- " + strings.ReplaceAll(text, ",name", "\n- name") + "\n"
+		case d.name == "staticPeers" || d.name == "segments":
+			file.yaml += d.name + ":\n- " + strings.ReplaceAll(text, ",name", "\n- name") + "\n"
 		case d.list:
 			file.yaml += d.name + ": ['" + strings.ReplaceAll(text, ",", "', '") + "']\n"
 		default:

@@ -56,6 +56,7 @@ func loadFrom(t testing.TB, hostname string, env, args []string) (*Config, error
 var compare = cmp.Options{
 	cmpopts.IgnoreUnexported(Config{}),
 	cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
+	cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b }),
 	cmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
 }
 
@@ -249,6 +250,7 @@ func TestDefaultFile(t *testing.T) {
 	want.GossipAddr = netip.MustParseAddr("192.0.2.1")
 	want.StaticPeers = []StaticPeer{{Name: "linux1", Address: netip.MustParseAddr("192.0.2.9"), Mode: "direct",
 		PodCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.9.0/24")}}}
+	want.Segments = []Segment{{Name: "office", VNI: 100, Bridge: "br0", Flood: 2000}}
 	want.StaticPeersFile = "/etc/weft/peers.yaml"
 	want.ClusterCA, want.NodeCert = "/etc/weft/ca.pub", "/var/lib/weft/node.cert"
 	want.CNIConfDir, want.CNIBinDir = "/etc/cni/net.d", "/opt/cni/bin"

@@ -227,6 +227,7 @@ func FuzzYAML(f *testing.F) {
 	f.Add([]byte(ok + "join: [a, 'b:1']\ninsecure: true\n"))
 	f.Add([]byte("podCIDR: [10.244.1.0/24, 'fd00::/64']\nstaticPeers: [" + linux1 + ", 'name=b podCIDR=10.0.0.0/8,fd00::/8']\n"))
 	f.Add([]byte("podCIDR: [auto]\nblockSize4: 25\nforgetAfter: never\nclusterCA: /ca\n"))
+	f.Add([]byte("segments:\n- name: office\n  vni: 100\n  peers: [192.0.2.9, '2001:db8::9']\n- {name: b, vni: 2, peers: }\n"))
 	f.Add([]byte("a: &a [*a]\njoin: *a\n"))
 	f.Add([]byte("tun: !!binary aGk=\n\tx"))
 	f.Add([]byte("%YAML 1.2\n---\n<<: {podCIDR: 10.244.1.0/24}\n---\n"))
@@ -262,6 +263,8 @@ func FuzzLists(f *testing.F) {
 	f.Add(" auto")
 	f.Add("auto,10.244.1.0/24")
 	f.Add(linux1 + " mode=vxlan vni=0 port=1 mtu=1450, name=b address=::1 podCIDR=10.244.8.0/24,\tfd00::/64 mode=udp")
+	f.Add("name=office vni=100 peers=192.0.2.9,[2001:db8::9]:1, name=b vni=2 bridge=br0 mtu=1400 flood=1")
+	f.Add("name=office vni=1 bridge=br0,")
 	f.Add("name=a,b=c address=1.2.3.4 podCIDR=10.0.0.0/8, mode=direct")
 	f.Fuzz(func(t *testing.T, text string) {
 		for _, d := range definitions("") {
@@ -278,6 +281,11 @@ func FuzzLists(f *testing.F) {
 			shown := v.String()
 			if err := v.Set(shown); err != nil && shown != "" || v.String() != shown {
 				t.Errorf("%s: %q is shown as %q, which is read as %q, %v", d.name, text, shown, v, err)
+			}
+			if d.name == "segments" && shown != "" {
+				if err := v.Set("name=a vni=1 peers=::1," + shown); err == nil && v.String() != "name=a vni=1 flood=2000 peers=::1,"+shown {
+					t.Errorf("%q behind another is read as %q", shown, v)
+				}
 			}
 			if d.name == "staticPeers" && shown != "" {
 				if err := v.Set(linux1 + "," + shown); err != nil || v.String() != strings.Replace(linux1, " vtep", " mode=vxlan vtep", 1)+","+shown {

@@ -29,23 +29,10 @@ const vniUnset = math.MaxUint32
 
 const staticExample = "name=linux1 address=192.0.2.9 podCIDR=10.244.9.0/24 vtepMAC=02:00:00:00:00:09"
 
-// parseStaticPeers reads peers with commas between. A piece that does not start with key= continues the one before
-// it, for podCIDR has commas of its own. An empty text is an empty list.
+// parseStaticPeers reads peers with commas between. An empty text is an empty list.
 func parseStaticPeers(s string) ([]StaticPeer, error) {
-	if strings.TrimSpace(s) == "" {
-		return nil, nil
-	}
-	var texts []string
-	for piece := range strings.SplitSeq(s, ",") {
-		words := strings.Fields(piece)
-		if len(texts) > 0 && (len(words) == 0 || !strings.Contains(words[0], "=")) {
-			texts[len(texts)-1] += "," + strings.Join(words, " ")
-			continue
-		}
-		texts = append(texts, strings.Join(words, " "))
-	}
 	var peers []StaticPeer
-	for _, text := range texts {
+	for _, text := range splitGroups(s) {
 		p, err := parseStaticPeer(text)
 		if err != nil {
 			return nil, err

@@ -21,6 +21,7 @@ func (g *gathering) validate() {
 	g.validateTunnel()
 	g.validatePorts()
 	g.validateStaticPeers()
+	g.validateSegments()
 	g.validateGossip()
 	g.validateAuthority()
 	g.validateCNI()

@@ -7,6 +7,7 @@
 //	GET  /v1/peers    PeerList
 //	GET  /v1/routes   RouteList
 //	GET  /v1/drops    Drops
+//	GET  /v1/segments SegmentList
 //	GET  /v1/ping     Ping; ?node= a name, an ID, or the start of an ID
 //	GET  /v1/doctor   Diagnosis
 //	GET  /v1/capture  captured packets, a line of JSON each, until the client goes; see CaptureRequest

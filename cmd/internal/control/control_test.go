@@ -25,25 +25,27 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // backend answers with its fields.
 type backend struct {
-	status Status
-	peers  PeerList
-	routes RouteList
-	drops  Drops
-	ping   func(ctx context.Context, id string) (Ping, error)
-	doctor func(context.Context) (Diagnosis, error)
-	leave  func(context.Context) error
-	forget func(ctx context.Context, id string) (Forgotten, error)
-	keys   func(what string, force bool) (KeyList, error)
-	bench  func(ctx context.Context, id string, show func(BenchStep) error) error
+	status   Status
+	peers    PeerList
+	routes   RouteList
+	drops    Drops
+	segments SegmentList
+	ping     func(ctx context.Context, id string) (Ping, error)
+	doctor   func(context.Context) (Diagnosis, error)
+	leave    func(context.Context) error
+	forget   func(ctx context.Context, id string) (Forgotten, error)
+	keys     func(what string, force bool) (KeyList, error)
+	bench    func(ctx context.Context, id string, show func(BenchStep) error) error
 
 	capture func(ctx context.Context, r CaptureRequest, show func([]CapturedPacket, uint64) error) error
 	trace   func(source, destination string) (Trace, error)
 }
 
-func (b backend) Status() Status    { return b.status }
-func (b backend) Peers() PeerList   { return b.peers }
-func (b backend) Routes() RouteList { return b.routes }
-func (b backend) Drops() Drops      { return b.drops }
+func (b backend) Status() Status        { return b.status }
+func (b backend) Peers() PeerList       { return b.peers }
+func (b backend) Routes() RouteList     { return b.routes }
+func (b backend) Drops() Drops          { return b.drops }
+func (b backend) Segments() SegmentList { return b.segments }
 func (b backend) Ping(ctx context.Context, id string) (Ping, error) {
 	return b.ping(ctx, id)
 }
@@ -104,6 +106,11 @@ func full() backend {
 			Kernel:  Kernel{SocketOverflow: 1, TunTxDropped: 2, Spoofed: 3},
 			Reasons: map[string]string{"no_route": "no node owns the destination"},
 		},
+		segments: SegmentList{Segments: []Segment{{Name: "office", VNI: 100, Device: "seg-office", Bridge: "br0", MTU: 1450, State: SegmentBlocked, Reason: "r",
+			Members: []SegmentMember{{Node: "node2", ID: "def", Endpoint: netip.MustParseAddrPort("192.0.2.2:4789"), MTU: 1450, MACs: 3}},
+			Hosts: []SegmentHost{{MAC: "02:00:00:00:00:01", Node: "node2", IPs: []netip.Addr{netip.MustParseAddr("192.168.0.2")}, Age: 7, Announced: true},
+				{MAC: "02:00:00:00:00:02", Local: true, IPs: []netip.Addr{}}},
+			Flooded: 1, FloodLimited: 2, Answered: 1 << 60, Duplicates: []string{"d"}}}},
 	}
 }
 
@@ -132,11 +139,12 @@ func TestRoundTrip(t *testing.T) {
 	want := full()
 	c := serve(t, Handler(want))
 	got := backend{}
-	var errs [4]error
+	var errs [5]error
 	got.status, errs[0] = c.Status(t.Context())
 	got.peers, errs[1] = c.Peers(t.Context())
 	got.routes, errs[2] = c.Routes(t.Context())
 	got.drops, errs[3] = c.Drops(t.Context())
+	got.segments, errs[4] = c.Segments(t.Context())
 	if err := errors.Join(errs[:]...); err != nil {
 		t.Fatal(err)
 	}
@@ -148,10 +156,11 @@ func TestRoundTrip(t *testing.T) {
 // TestJSON holds the names that programs rely on.
 func TestJSON(t *testing.T) {
 	for path, want := range map[string]string{
-		pathStatus: `{"version":"v1","node":{"id":"abc","name":"node1"},"state":"fenced","reason":"conflict","started":"2026-11-20T10:00:00Z","podNetworks":["10.244.0.0/16","fd00:10:244::/48"],"podCIDRs":["10.244.1.0/24"],"allocation":{"auto":true,"blockSize4":24,"blockSize6":64,"waiting":"w","tentative":["10.244.9.0/24"],"lost":[{"prefix":"10.244.7.0/24","winner":{"id":"def","name":"node2"},"pods":[{"address":"10.244.7.5","device":"veth5"}]}]},"settled":true,"certificate":{"required":true,"cidrs":["10.244.0.0/20"]},"attachments":"/var/lib/weft/attachments","tun":{"name":"weft0","addresses":["10.244.1.0"],"mtu":1450},"underlay":{"interface":"eth0","addresses":["192.0.2.1","2001:db8::1"],"mtu":1500,"why":"default route"},"mode":"auto","tunnel":"udp","dataPort":8285,"vxlan":{"port":4789,"vni":1,"vtepMAC":"02:00:00:00:00:01","closed":"port in use"},"masquerade":true,"firewall":"check","offload":{"workers":1,"on":["tso"],"off":{"rco":"excepted"}},"gossip":{"address":"192.0.2.1:7946","encrypted":true,"members":2,"keyMismatches":3,"rejected":{"overlap":1}},"peers":{"known":2,"up":1},"repairs":{"route":3},"warnings":["w"]}`,
-		pathPeers:  `{"peers":[{"id":"def","name":"node2","static":false,"state":"down","reason":"r","since":"2026-11-20T10:00:00Z","endpoint":"192.0.2.2:8285","podCIDRs":["10.244.2.0/24"],"mode":"udp","why":"not on-link","mtu":1450,"pathMTU":1500,"pathProven":true,"dataPath":"fails","rttUs":212.5,"loss":0.25,"tx":{"packets":1,"bytes":1152921504606846976},"rx":{"packets":2,"bytes":3}}]}`,
-		pathRoutes: `{"routes":[{"prefix":"10.244.1.0/24","node":"node1","id":"abc","endpoint":"","mode":"","mtu":0,"local":true},{"prefix":"10.244.2.0/24","node":"node2","id":"def","endpoint":"192.0.2.2:8285","mode":"udp","mtu":1450,"local":false}]}`,
-		pathDrops:  `{"egress":{"received":10,"forwarded":8,"drops":{"no_route":2,"too_big":0}},"ingress":{"received":9223372036854775809,"forwarded":9223372036854775808,"drops":{"malformed":1}},"icmpSent":2,"kernel":{"socketOverflow":1,"tunTxDropped":2,"spoofed":3},"reasons":{"no_route":"no node owns the destination"}}`,
+		pathStatus:   `{"version":"v1","node":{"id":"abc","name":"node1"},"state":"fenced","reason":"conflict","started":"2026-11-20T10:00:00Z","podNetworks":["10.244.0.0/16","fd00:10:244::/48"],"podCIDRs":["10.244.1.0/24"],"allocation":{"auto":true,"blockSize4":24,"blockSize6":64,"waiting":"w","tentative":["10.244.9.0/24"],"lost":[{"prefix":"10.244.7.0/24","winner":{"id":"def","name":"node2"},"pods":[{"address":"10.244.7.5","device":"veth5"}]}]},"settled":true,"certificate":{"required":true,"cidrs":["10.244.0.0/20"]},"attachments":"/var/lib/weft/attachments","tun":{"name":"weft0","addresses":["10.244.1.0"],"mtu":1450},"underlay":{"interface":"eth0","addresses":["192.0.2.1","2001:db8::1"],"mtu":1500,"why":"default route"},"mode":"auto","tunnel":"udp","dataPort":8285,"vxlan":{"port":4789,"vni":1,"vtepMAC":"02:00:00:00:00:01","closed":"port in use"},"masquerade":true,"firewall":"check","offload":{"workers":1,"on":["tso"],"off":{"rco":"excepted"}},"gossip":{"address":"192.0.2.1:7946","encrypted":true,"members":2,"keyMismatches":3,"rejected":{"overlap":1}},"peers":{"known":2,"up":1},"repairs":{"route":3},"warnings":["w"]}`,
+		pathPeers:    `{"peers":[{"id":"def","name":"node2","static":false,"state":"down","reason":"r","since":"2026-11-20T10:00:00Z","endpoint":"192.0.2.2:8285","podCIDRs":["10.244.2.0/24"],"mode":"udp","why":"not on-link","mtu":1450,"pathMTU":1500,"pathProven":true,"dataPath":"fails","rttUs":212.5,"loss":0.25,"tx":{"packets":1,"bytes":1152921504606846976},"rx":{"packets":2,"bytes":3}}]}`,
+		pathRoutes:   `{"routes":[{"prefix":"10.244.1.0/24","node":"node1","id":"abc","endpoint":"","mode":"","mtu":0,"local":true},{"prefix":"10.244.2.0/24","node":"node2","id":"def","endpoint":"192.0.2.2:8285","mode":"udp","mtu":1450,"local":false}]}`,
+		pathSegments: `{"segments":[{"name":"office","vni":100,"device":"seg-office","bridge":"br0","mtu":1450,"state":"blocked","reason":"r","members":[{"node":"node2","id":"def","endpoint":"192.0.2.2:4789","mtu":1450,"macs":3}],"hosts":[{"mac":"02:00:00:00:00:01","node":"node2","local":false,"ips":["192.168.0.2"],"ageSeconds":7,"announced":true},{"mac":"02:00:00:00:00:02","node":"","local":true,"ips":[],"ageSeconds":0,"announced":false}],"flooded":1,"floodLimited":2,"answered":1152921504606846976,"duplicates":["d"]}]}`,
+		pathDrops:    `{"egress":{"received":10,"forwarded":8,"drops":{"no_route":2,"too_big":0}},"ingress":{"received":9223372036854775809,"forwarded":9223372036854775808,"drops":{"malformed":1}},"icmpSent":2,"kernel":{"socketOverflow":1,"tunTxDropped":2,"spoofed":3},"reasons":{"no_route":"no node owns the destination"}}`,
 	} {
 		if got := get(t, Handler(full()), http.MethodGet, path); got.body != want || got.status != 200 || got.kind != "application/json" {
 			t.Errorf("%s: got %+v\nwant %s", path, got, want)
@@ -160,13 +169,14 @@ func TestJSON(t *testing.T) {
 }
 
 func TestJSONOfNothing(t *testing.T) {
-	h := Handler(backend{status: Status{Allocation: Allocation{Lost: make([]LostBlock, 1)}}, peers: PeerList{Peers: []Peer{{ID: "a"}}}, doctor: func(context.Context) (Diagnosis, error) { return Diagnosis{}, nil }})
+	h := Handler(backend{segments: SegmentList{Segments: []Segment{{Hosts: make([]SegmentHost, 1)}}}, status: Status{Allocation: Allocation{Lost: make([]LostBlock, 1)}}, peers: PeerList{Peers: []Peer{{ID: "a"}}}, doctor: func(context.Context) (Diagnosis, error) { return Diagnosis{}, nil }})
 	for path, want := range map[string]string{
-		pathStatus: `"rejected":{}`,
-		pathPeers:  `"podCIDRs":[]`,
-		pathRoutes: `{"routes":[]}`,
-		pathDrops:  `"reasons":{}`,
-		pathDoctor: `{"findings":[],"checked":[]}`,
+		pathStatus:   `"rejected":{}`,
+		pathPeers:    `"podCIDRs":[]`,
+		pathRoutes:   `{"routes":[]}`,
+		pathDrops:    `"reasons":{}`,
+		pathSegments: `"ips":[]`,
+		pathDoctor:   `{"findings":[],"checked":[]}`,
 	} {
 		if got := get(t, h, http.MethodGet, path); !strings.Contains(got.body, want) || strings.Contains(got.body, "null") {
 			t.Errorf("%s: got %s, want %s in it and no null", path, got.body, want)

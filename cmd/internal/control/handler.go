@@ -15,6 +15,7 @@ type Backend interface {
 	Peers() PeerList
 	Routes() RouteList
 	Drops() Drops
+	Segments() SegmentList
 	// Ping sends one probe to the peer with this ID, one of Peers, and returns when it is answered or has been
 	// lost, within 3 s. A probe that could not be sent is a lost one; an error says that none was tried.
 	Ping(ctx context.Context, id string) (Ping, error)
@@ -70,11 +71,12 @@ type requestError struct{ error }
 func Handler(b Backend) http.Handler {
 	mux := http.NewServeMux()
 	for path, e := range map[string]endpoint{
-		pathStatus: {http.MethodGet, func(*http.Request) (any, error) { return b.Status().complete(), nil }},
-		pathPeers:  {http.MethodGet, func(*http.Request) (any, error) { return b.Peers().complete(), nil }},
-		pathRoutes: {http.MethodGet, func(*http.Request) (any, error) { return b.Routes().complete(), nil }},
-		pathDrops:  {http.MethodGet, func(*http.Request) (any, error) { return b.Drops().complete(), nil }},
-		pathPing:   {http.MethodGet, func(r *http.Request) (any, error) { return ping(r, b) }},
+		pathStatus:   {http.MethodGet, func(*http.Request) (any, error) { return b.Status().complete(), nil }},
+		pathPeers:    {http.MethodGet, func(*http.Request) (any, error) { return b.Peers().complete(), nil }},
+		pathRoutes:   {http.MethodGet, func(*http.Request) (any, error) { return b.Routes().complete(), nil }},
+		pathDrops:    {http.MethodGet, func(*http.Request) (any, error) { return b.Drops().complete(), nil }},
+		pathSegments: {http.MethodGet, func(*http.Request) (any, error) { return b.Segments().complete(), nil }},
+		pathPing:     {http.MethodGet, func(r *http.Request) (any, error) { return ping(r, b) }},
 		pathDoctor: {http.MethodGet, func(r *http.Request) (any, error) {
 			d, err := b.Doctor(r.Context())
 			return d.complete(), err

@@ -25,6 +25,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	out.upkeep(internals)
 	out.traffic(c.source.Drops(), internals)
 	out.peers(c.source.Peers().Peers)
+	out.segments(c.source.Segments().Segments)
 }
 
 // sink takes the series of one scrape.

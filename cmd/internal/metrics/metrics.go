@@ -22,6 +22,7 @@ type Source interface {
 	Status() control.Status
 	Peers() control.PeerList
 	Drops() control.Drops
+	Segments() control.SegmentList
 	Internals() Internals
 }
 

@@ -21,13 +21,15 @@ type node struct {
 	status    control.Status
 	peers     []control.Peer
 	drops     control.Drops
+	segments  []control.Segment
 	internals Internals
 }
 
-func (n node) Status() control.Status  { return n.status }
-func (n node) Peers() control.PeerList { return control.PeerList{Peers: n.peers} }
-func (n node) Drops() control.Drops    { return n.drops }
-func (n node) Internals() Internals    { return n.internals }
+func (n node) Status() control.Status        { return n.status }
+func (n node) Peers() control.PeerList       { return control.PeerList{Peers: n.peers} }
+func (n node) Drops() control.Drops          { return n.drops }
+func (n node) Segments() control.SegmentList { return control.SegmentList{Segments: n.segments} }
+func (n node) Internals() Internals          { return n.internals }
 
 func example() node {
 	return node{
@@ -54,6 +56,12 @@ func example() node {
 			Egress:   control.Direction{Received: 30, Forwarded: 26, Drops: map[string]uint64{"no-route": 4, "spoofed": 0}},
 			Ingress:  control.Direction{Received: 9, Forwarded: 9, Drops: map[string]uint64{"no-route": 0, "spoofed": 0}},
 			ICMPSent: 4, Kernel: control.Kernel{SocketOverflow: 11, TunTxDropped: 12, Spoofed: 13},
+		},
+		segments: []control.Segment{
+			{Name: "office", State: control.StateReady, Members: make([]control.SegmentMember, 2), Flooded: 14, FloodLimited: 15, Answered: 16,
+				Hosts:      []control.SegmentHost{{Local: true}, {Node: "node2"}, {Node: "node2"}, {}},
+				Duplicates: []string{"one"}},
+			{Name: "lab", State: control.SegmentBlocked},
 		},
 		internals: Internals{
 			Batches: Batches{
@@ -112,6 +120,10 @@ func TestSeries(t *testing.T) {
 		`weft_peer_rtt_seconds{peer="node2",peer_id="bbbb"} 0.0015`, `weft_peer_loss_ratio{peer="node2",peer_id="bbbb"} 0.25`,
 		`weft_peer_path_mtu_bytes{peer="node2",peer_id="bbbb"} 1500`, `weft_peer_mtu_bytes{peer="linux1",peer_id="static:linux1"} 1450`,
 		`weft_peer_transmit_packets_total{peer="node2",peer_id="bbbb"} 10`, `weft_peer_receive_bytes_total{peer="node2",peer_id="bbbb"} 2000`,
+		`weft_segments{state="ready"} 1`, `weft_segments{state="blocked"} 1`, `weft_segments{state="impaired"} 0`,
+		`weft_segment_members{segment="office"} 2`, `weft_segment_members{segment="lab"} 0`, `weft_segment_duplicates{segment="office"} 1`,
+		`weft_segment_hosts{segment="office",where="local"} 1`, `weft_segment_hosts{segment="office",where="remote"} 2`, `weft_segment_hosts{segment="office",where="unknown"} 1`,
+		`weft_segment_flooded_frames_total{segment="office"} 14`, `weft_segment_flood_limited_frames_total{segment="office"} 15`, `weft_segment_answered_total{segment="office"} 16`,
 		`weft_peer_up{peer="bad ` + "\uFFFD" + ` \"quoted\"\n",peer_id="dddd"} 1`,
 	} {
 		if !have[want] {

@@ -1,0 +1,418 @@
+package dataplane_test
+
+import (
+	"bytes"
+	"fmt"
+	"net/netip"
+	"slices"
+	"testing"
+
+	"github.com/weft-net/weft/dataplane"
+	"github.com/weft-net/weft/dataplane/dataplanetest"
+	"github.com/weft-net/weft/dataplane/offload"
+	"github.com/weft-net/weft/dataplane/packet"
+	"github.com/weft-net/weft/dataplane/packet/reference"
+	"github.com/weft-net/weft/encap"
+)
+
+const (
+	office, plant = 100, 200 // VNIs; all nodes are in the office, and the first two in the plant
+	frameMTU      = 1450
+	floodLimit    = 1_000_000
+)
+
+// bridged are nodes 1 to 3 with segments, driven by hand.
+type bridged struct {
+	network *dataplanetest.Network
+	engines []*dataplane.Engine
+	configs []dataplane.Config
+	taps    []map[uint32]*dataplanetest.Device
+	tuns    []*dataplanetest.Device
+}
+
+func newBridged(t testing.TB, can offload.Set, rco bool) *bridged {
+	t.Helper()
+	x := &bridged{network: dataplanetest.NewNetwork()}
+	for i := byte(1); i <= 3; i++ {
+		taps := map[uint32]*dataplanetest.Device{office: dataplanetest.NewDevice(t), plant: dataplanetest.NewDevice(t)}
+		tun := dataplanetest.NewDevice(t)
+		pair := dataplane.Pair{Queue: tun, Wire: x.network.Listen(t, endpoint(i)), Taps: []dataplane.Tapped{{VNI: office, Queue: taps[office]}, {VNI: plant, Queue: taps[plant]}}}
+		c := dataplane.Config{
+			PodCIDRs: []netip.Prefix{block(i)}, Addresses: []netip.Addr{block(i).Addr()}, Endpoints: []netip.Addr{endpoint(i).Addr()},
+			Station: station(i), MTU: testMTU,
+		}
+		for _, vni := range []uint32{office, plant} {
+			s := dataplane.Segment{VNI: vni, MTU: frameMTU, Flood: floodLimit}
+			for j := byte(1); j <= 3; j++ {
+				if i == j || vni == plant && (i == 3 || j == 3) {
+					continue
+				}
+				s.Members = append(s.Members, dataplane.Peer{
+					ID: endpoint(j).String(), Endpoints: []netip.Addr{endpoint(j).Addr()}, To: vxlan(endpoint(j)),
+					Tunnel: encap.Tunnel{Codec: encap.VXLAN, VNI: vni}, MTU: frameMTU, RCO: rco,
+				})
+			}
+			c.Segments = append(c.Segments, s)
+		}
+		e := dataplane.New([]dataplane.Pair{pair}, can)
+		if err := e.Open(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := e.Release(); err != nil {
+				t.Error(err)
+			}
+		})
+		x.engines, x.configs, x.taps, x.tuns = append(x.engines, e), append(x.configs, c), append(x.taps, taps), append(x.tuns, tun)
+		x.apply(t, int(i-1))
+	}
+	return x
+}
+
+func (x *bridged) apply(t testing.TB, node int) {
+	t.Helper()
+	if err := x.engines[node].Apply(x.configs[node]); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (x *bridged) run(t testing.TB) {
+	t.Helper()
+	for busy := true; busy; {
+		busy = false
+		for _, e := range x.engines {
+			some, err := e.Turn()
+			if err != nil {
+				t.Fatal(err)
+			}
+			busy = busy || some
+		}
+	}
+	for i, e := range x.engines {
+		s := e.Stats()
+		adds(t, fmt.Sprint("out of node ", i+1), s.Egress)
+		adds(t, fmt.Sprint("in of node ", i+1), s.Ingress)
+	}
+}
+
+// take is all that was delivered to a TAP.
+func take(t testing.TB, d *dataplanetest.Device) (all [][]byte) {
+	for range d.Waiting() {
+		all = append(all, d.Receive(t))
+	}
+	return all
+}
+
+// expect has vm of node 1 send frame into a segment, and says at whose TAP of which segment it comes out: 1 for each node.
+func (x *bridged) expect(t testing.TB, what string, from int, vni uint32, frame []byte, arrives [3]int) {
+	t.Helper()
+	x.taps[from-1][vni].Send(frame)
+	x.run(t)
+	for i, taps := range x.taps {
+		for tap, d := range taps {
+			want := 0
+			if tap == vni {
+				want = arrives[i]
+			}
+			got := take(t, d)
+			for _, f := range got {
+				if !bytes.Equal(f, frame) {
+					t.Errorf("%s: node %d gets\n%x, want\n%x", what, i+1, f, frame)
+				}
+			}
+			if len(got) != want {
+				t.Errorf("%s: node %d gets %d frames of segment %d, want %d", what, i+1, len(got), tap, want)
+			}
+		}
+		if n := x.tuns[i].Waiting(); n > 0 {
+			t.Errorf("%s: node %d gets %d packets by its TUN", what, i+1, n)
+		}
+	}
+}
+
+func vm(i byte) packet.MAC { return packet.MAC{2, 0xaa, 0, 0, 0, i} }
+
+// Immutable.
+var everyone = packet.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+
+// frame is one of an EtherType that nobody knows.
+func frame(dst, src packet.MAC, n int) []byte {
+	f := append(append(append([]byte{}, dst[:]...), src[:]...), 0x88, 0xb6)
+	for i := range n {
+		f = append(f, byte(i*5))
+	}
+	return f
+}
+
+func TestFramesFindTheirHost(t *testing.T) {
+	x := newBridged(t, offload.All, true)
+	x.expect(t, "nobody is known", 1, office, frame(vm(2), vm(1), 100), [3]int{0, 1, 1})
+	x.expect(t, "the answer", 2, office, frame(vm(1), vm(2), 100), [3]int{1, 0, 0})
+	x.expect(t, "both are known", 1, office, frame(vm(2), vm(1), 1), [3]int{0, 1, 0})
+	x.expect(t, "a broadcast", 1, office, frame(everyone, vm(1), 46), [3]int{0, 1, 1})
+	x.expect(t, "a multicast", 1, office, frame(packet.MAC{1, 0, 0x5e, 1, 1, 1}, vm(1), 46), [3]int{0, 1, 1})
+	x.expect(t, "another segment knows nobody", 1, plant, frame(vm(2), vm(1), 100), [3]int{0, 1, 0})
+	x.expect(t, "alone in its segment", 3, plant, frame(vm(2), vm(3), 100), [3]int{})
+	x.expect(t, "the host has moved", 3, office, frame(everyone, vm(2), 10), [3]int{1, 1, 0})
+	x.expect(t, "to where it is", 1, office, frame(vm(2), vm(1), 11), [3]int{0, 0, 1})
+	x.expect(t, "on the same side", 3, office, frame(vm(2), vm(3), 12), [3]int{})
+	x.expect(t, "with a VLAN tag", 1, office, append(append(append([]byte{}, everyone[:]...), 2, 0xaa, 0, 0, 0, 1, 0x81, 0, 0, 7, 8, 0), make([]byte, 50)...), [3]int{0, 1, 1})
+	x.expect(t, "the largest", 1, office, frame(vm(2), vm(1), frameMTU), [3]int{0, 0, 1})
+	x.expect(t, "too large", 1, office, frame(vm(2), vm(1), frameMTU+1), [3]int{})
+	x.expect(t, "too large for anyone", 1, office, frame(everyone, vm(1), frameMTU+1), [3]int{})
+	x.expect(t, "no frame", 1, office, []byte{1, 2, 3}, [3]int{})
+	if got, want := drops(x.engines[0].Stats().Egress), map[dataplane.Reason]uint64{dataplane.TooBig: 3, dataplane.Malformed: 1}; fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("node 1 dropped %v, want %v", got, want)
+	}
+	if got, want := drops(x.engines[2].Stats().Egress), map[dataplane.Reason]uint64{dataplane.SameSide: 1, dataplane.NoRoute: 1}; fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("node 3 dropped %v, want %v", got, want)
+	}
+
+	var known []string
+	for _, h := range x.engines[0].Segments()[0].Hosts {
+		known = append(known, h.MAC.String()+" "+h.Member)
+	}
+	want := []string{vm(1).String() + " ", vm(2).String() + " " + endpoint(3).String()}
+	if !slices.Equal(known, want) {
+		t.Errorf("node 1 knows %q, want %q", known, want)
+	}
+
+	x.configs[0].Segments[0].Members = x.configs[0].Segments[0].Members[:1]
+	x.apply(t, 0)
+	x.expect(t, "node 3 has left", 1, office, frame(vm(2), vm(1), 20), [3]int{0, 1, 0})
+	x.expect(t, "and is heard no more", 3, office, frame(vm(1), vm(3), 20), [3]int{})
+	if got := drops(x.engines[0].Stats().Ingress); got[dataplane.NotMember] != 1 {
+		t.Errorf("node 1 dropped %v", got)
+	}
+}
+
+// A frame that anybody else sends, or that says it is of no segment here, is not taken.
+func TestFramesOfNoMember(t *testing.T) {
+	x := newBridged(t, offload.All, true)
+	datagram := func(vni uint32, f []byte) []byte {
+		buf := append(make([]byte, encap.FrameOverhead), f...)
+		encap.EncapFrame(buf, encap.FrameOverhead, 14, vni, encap.Checksum{})
+		return buf
+	}
+	f := frame(everyone, vm(7), 50)
+	for _, c := range []struct {
+		from byte
+		data []byte
+		why  dataplane.Reason
+	}{
+		{9, datagram(office, f), dataplane.NotMember},
+		{3, datagram(plant, f), dataplane.NotMember},
+		{2, datagram(300, f), dataplane.UnknownPeer},
+		{2, datagram(office, f)[:12], dataplane.UnknownPeer},
+		{2, datagram(office, frame(everyone, everyone, 50)), dataplane.Malformed},
+		{2, datagram(office, dataplane.LoopProbe{VNI: office}.AppendFrame(nil, vm(7))), dataplane.Malformed},
+		{2, datagram(office, frame(everyone, vm(7), frameMTU+1)), dataplane.TooBig},
+	} {
+		before := x.engines[0].Stats().Ingress
+		x.network.Inject(endpoint(c.from), vxlan(endpoint(1)), 0, c.data)
+		x.run(t)
+		after := x.engines[0].Stats().Ingress
+		if after.Drops[c.why] != before.Drops[c.why]+1 || x.taps[0][office].Waiting()+x.taps[0][plant].Waiting() > 0 {
+			t.Errorf("node 1 takes %x of node %d, or drops it otherwise than as %s: %v", c.data[:min(len(c.data), 24)], c.from, c.why, drops(after))
+		}
+	}
+}
+
+func TestSegmentIsBlocked(t *testing.T) {
+	x := newBridged(t, offload.All, true)
+	probe := dataplane.LoopProbe{Node: [32]byte{7}, VNI: office}
+	x.expect(t, "a probe goes no further", 1, office, probe.AppendFrame(nil, vm(9)), [3]int{})
+	if loops := x.engines[0].Segments()[0].Loops; len(loops) != 1 || loops[0].LoopProbe != probe {
+		t.Errorf("node 1 has heard %v", loops)
+	}
+	x.configs[0].Segments[0].Blocked = true
+	x.apply(t, 0)
+	x.expect(t, "blocked, out", 1, office, frame(everyone, vm(1), 50), [3]int{})
+	x.expect(t, "blocked, in", 2, office, frame(everyone, vm(2), 50), [3]int{0, 0, 1})
+	x.expect(t, "the other segment is not", 1, plant, frame(everyone, vm(1), 50), [3]int{0, 1, 0})
+	if out, in := x.engines[0].Stats().Egress, x.engines[0].Stats().Ingress; out.Drops[dataplane.Looped] != 1 || in.Drops[dataplane.Looped] != 1 {
+		t.Errorf("node 1 dropped %v and %v", drops(out), drops(in))
+	}
+}
+
+// Floods end at the limit; what is for one host does not.
+func TestFloodLimit(t *testing.T) {
+	x := newBridged(t, offload.All, true)
+	x.configs[0].Segments[0].Flood = 100
+	x.apply(t, 0)
+	x.expect(t, "node 2 has a host", 2, office, frame(everyone, vm(2), 50), [3]int{1, 0, 1})
+	for range 2000 {
+		x.taps[0][office].Send(frame(everyone, vm(1), 50))
+		x.taps[0][office].Send(frame(vm(2), vm(1), 51))
+	}
+	x.run(t)
+	s := x.engines[0].Segments()[0]
+	if s.Flooded == 0 || s.Flooded > 1000 || s.Flooded+s.Limited != 2000 {
+		t.Errorf("%d went to all, %d did not", s.Flooded, s.Limited)
+	}
+	at2, at3 := len(take(t, x.taps[1][office])), len(take(t, x.taps[2][office]))
+	if at2 != 2000+int(s.Flooded) || at3 != int(s.Flooded) {
+		t.Errorf("node 2 has %d, node 3 %d, of %d that went to all", at2, at3, s.Flooded)
+	}
+	if d := x.engines[0].Stats().Egress.Drops[dataplane.FloodLimit]; d != s.Limited {
+		t.Errorf("%d were dropped, of %d", d, s.Limited)
+	}
+}
+
+// Who is known is answered for, and others are asked.
+func TestQuestionsAreAnswered(t *testing.T) {
+	x := newBridged(t, offload.All, true)
+	arp := func(op byte, dst, src packet.MAC, from, to byte) []byte {
+		f := append(append(append([]byte{}, dst[:]...), src[:]...), 8, 6, 0, 1, 8, 0, 6, 4, 0, op)
+		f = append(append(f, src[:]...), 192, 168, 0, from)
+		return append(append(f, make([]byte, 6)...), 192, 168, 0, to)
+	}
+	x.expect(t, "nobody is known", 1, office, arp(1, everyone, vm(1), 1, 2), [3]int{0, 1, 1})
+	x.expect(t, "the host itself answers", 2, office, arp(2, vm(1), vm(2), 2, 1), [3]int{1, 0, 0})
+	x.taps[2][office].Send(arp(1, everyone, vm(3), 3, 1)) // node 3 has heard the first question
+	x.run(t)
+	answer := take(t, x.taps[2][office])
+	if n := len(take(t, x.taps[0][office])) + len(take(t, x.taps[1][office])); n > 0 || len(answer) != 1 {
+		t.Fatalf("%d answers, and %d frames at the others", len(answer), n)
+	}
+	var e packet.Ethernet
+	if !packet.ParseEthernet(answer[0], &e) || e.Dst != vm(3) || e.Src != vm(1) {
+		t.Errorf("the answer is %x", answer[0])
+	}
+	if ip, mac, ok := packet.NeighbourClaim(answer[0], &e); !ok || mac != vm(1) || ip != netip.MustParseAddr("192.168.0.1") {
+		t.Errorf("it says %v %v %v", ip, mac, ok)
+	}
+	if s := x.engines[2].Segments()[0]; s.Answered != 1 {
+		t.Errorf("answered %d", s.Answered)
+	}
+	x.engines[0].Announce(office, endpoint(3).String(), vm(9), []netip.Addr{netip.MustParseAddr("192.168.0.9")})
+	x.taps[0][office].Send(arp(1, everyone, vm(1), 1, 9))
+	x.run(t)
+	if n := len(take(t, x.taps[0][office])); n != 1 {
+		t.Errorf("%d answers for a host that was announced", n)
+	}
+	x.expect(t, "frames find it", 1, office, frame(vm(9), vm(1), 60), [3]int{0, 0, 1})
+}
+
+// Superpackets and small packets in frames arrive as the wire frames that they stand for, at one member or at all,
+// whoever completes checksums and whatever the TAPs take.
+func TestSuperpacketsInFrames(t *testing.T) {
+	for _, can := range []offload.Set{offload.All, 0} {
+		for _, rco := range []bool{true, false} {
+			x := newBridged(t, can, rco)
+			groups, frames := 0, 0
+			for round := range 40 {
+				g, f := x.burst(t, randomDice(uint64(round), 4000))
+				groups, frames = groups+g, frames+f
+			}
+			if can == offload.All && groups > frames/2 || can == 0 && groups != frames {
+				t.Errorf("(%s), rco %v: %d frames were written in %d groups", can, rco, frames, groups)
+			}
+		}
+	}
+}
+
+// FuzzSegment: whatever a TAP hands over, each frame that is right comes out where it belongs, as the reference cuts it.
+func FuzzSegment(f *testing.F) {
+	for seed := range uint64(40) {
+		f.Add([]byte(randomDice(seed, 60)))
+	}
+	x := newBridged(f, offload.All, true)
+	f.Fuzz(func(t *testing.T, decisions []byte) { x.burst(t, decisions) })
+}
+
+// burst has node 1 send some frames, some to all and some to a host of node 2, and compares what comes out.
+func (x *bridged) burst(t testing.TB, d dice) (groups, frames int) {
+	t.Helper()
+	x.taps[1][office].Send(frame(vm(1), vm(2), 50))
+	x.run(t)
+	take(t, x.taps[0][office])
+	take(t, x.taps[2][office])
+	before := x.taps[1][office].Groups()
+	var want [3][][]byte
+	for _, p := range d.packets(12, 1, 2) {
+		d.corrupt(&p)
+		dst := vm(2)
+		if d.oneIn(4) {
+			dst = everyone
+		}
+		link := frame(dst, vm(1), 0)[:12]
+		for range d.roll(3) {
+			link = append(link, 0x81, 0, 0, 7)
+		}
+		link = append(link, 8, 0)
+		if len(p.Buf) > 0 && p.Buf[0]>>4 == 6 {
+			copy(link[len(link)-2:], []byte{0x86, 0xdd})
+		}
+		wire := x.wire(p)
+		if p.CsumStart != 0 {
+			p.CsumStart += len(link)
+		}
+		p.Buf = append(bytes.Clone(link), p.Buf...)
+		x.taps[0][office].SendSuper(p)
+		for _, w := range wire {
+			f := append(bytes.Clone(link), w...)
+			want[1] = append(want[1], f)
+			if dst == everyone {
+				want[2] = append(want[2], f)
+			}
+		}
+	}
+	x.run(t)
+	groups = x.taps[1][office].Groups() - before
+	for i := range want {
+		got := take(t, x.taps[i][office])
+		if len(got) != len(want[i]) {
+			t.Fatalf("node %d gets %d frames, want %d", i+1, len(got), len(want[i]))
+		}
+		for j := range got {
+			if !sameFrame(got[j], want[i][j]) {
+				t.Fatalf("node %d gets as frame %d of %d\n%x, want\n%x", i+1, j, len(got), got[j], want[i][j])
+			}
+		}
+	}
+	return groups, len(want[1])
+}
+
+// sameFrame compares packets as atomic does.
+func sameFrame(a, b []byte) bool {
+	var e packet.Ethernet
+	if !packet.ParseEthernet(a, &e) || len(a) < e.Len+20 || len(b) < e.Len+20 || e.EtherType != 0x0800 {
+		return bytes.Equal(a, b)
+	}
+	var h packet.Header
+	if !packet.ParseInto(a[e.Len:], &h) || !packet.ParseInto(b[e.Len:], &h) {
+		return bytes.Equal(a, b)
+	}
+	return bytes.Equal(a[:e.Len], b[:e.Len]) && bytes.Equal(atomic(a[e.Len:]), atomic(b[e.Len:]))
+}
+
+// wire are the packets that p stands for, none where it is dropped.
+func (x *bridged) wire(p packet.Packet) [][]byte {
+	var h packet.Header
+	data := p.Data()
+	if len(data) == 0 {
+		return [][]byte{data}
+	}
+	if p.CsumStart != 0 && (p.CsumStart < 0 || p.CsumStart+p.CsumOffset+2 > len(data)) {
+		return nil
+	}
+	understood := packet.ParseInto(data, &h) && p.Check(&h)
+	switch {
+	case p.GSO == packet.NoGSO && p.CsumStart != 0:
+		data = reference.Complete(p)
+	case p.GSO == packet.NoGSO:
+	case !understood:
+		return nil
+	default:
+		all := reference.Segment(p)
+		if len(all) > packet.MaxSegments || len(all) > 0 && len(all[0]) > frameMTU {
+			return nil
+		}
+		return all
+	}
+	if len(data) > frameMTU {
+		return nil
+	}
+	return [][]byte{data}
+}
