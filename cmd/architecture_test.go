@@ -84,6 +84,7 @@ func TestImports(t *testing.T) {
 		{[]string{"github.com/hashicorp/memberlist"}, []string{"membership/gossip"}, "one importer for each client"},
 		{[]string{"github.com/fsnotify/fsnotify"}, []string{"membership/static"}, "one importer for each client"},
 		{[]string{"golang.zx2c4.com/wireguard"}, []string{"dataplane/device"}, "one importer for the TUN library"},
+		{[]string{"github.com/songgao/water"}, []string{"dataplane/device"}, "one importer for the TAP library"},
 		{[]string{"github.com/vishvananda/netlink"}, []string{"dataplane/host", "cni", "bench/topo"}, "the kernel's state is changed in one place"},
 		{[]string{"github.com/google/nftables"}, []string{"dataplane/firewall", "cni/wiring"}, "the node's rules are made in one place, the pods' in another"},
 		{own("dataplane/path"), []string{"dataplane/path", "cmd/weftd", "bench"}, "the engine knows nothing of probes"},

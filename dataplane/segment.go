@@ -52,8 +52,11 @@ const (
 	// saved.
 	floodBurst = 100 * time.Millisecond
 
-	// maxLink is how many bytes the longest Ethernet header has.
-	maxLink = 14 + 2*4
+	// untagged is the VLAN of frames without a tag, whose addresses are announced.
+	untagged = 0
+
+	// mostMembers is how many there may ever be while an engine lives: each keeps its number.
+	mostMembers = 1<<16 - 2
 )
 
 // segment is a Segment made ready, and what outlives the tables. It is immutable but for that.
@@ -111,7 +114,11 @@ func (t *tables) compileSegments(c Config, e *Engine) error {
 		}
 		s := &segment{Segment: given, station: e.stations[port], port: port, sources: make(map[netip.Addr]*member)}
 		for _, p := range given.Members {
-			m := &member{peer: &peer{Peer: p, link: e.link(p.ID)}, owner: s.number(p.ID)}
+			owner, ok := s.number(p.ID)
+			if !ok {
+				return fmt.Errorf("configure the dataplane: the segment of VNI %d has had %d members: restart weftd", given.VNI, mostMembers)
+			}
+			m := &member{peer: &peer{Peer: p, link: e.link(p.ID)}, owner: owner}
 			for _, addr := range p.Endpoints {
 				if other, taken := s.sources[addr]; taken {
 					return fmt.Errorf("configure the dataplane: %s and %s, both of the segment of VNI %d, have the same endpoint address %s", other.ID, p.ID, given.VNI, addr)
@@ -131,16 +138,20 @@ func (t *tables) compileSegments(c Config, e *Engine) error {
 	return nil
 }
 
-// number is that of a member, which it keeps.
-func (s *station) number(id string) fdb.Owner {
+// number is that of a member, which it keeps. ok is false where there is none left.
+func (s *station) number(id string) (o fdb.Owner, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	o, known := s.numbers[id]
-	if !known {
+	switch {
+	case known:
+	case len(s.numbers) == mostMembers:
+		return fdb.None, false
+	default:
 		o = fdb.Local + 1 + fdb.Owner(len(s.numbers))
 		s.numbers[id] = o
 	}
-	return o
+	return o, true
 }
 
 // settle brings what outlives the tables to s: flooding as it may be, and nothing known of
@@ -230,7 +241,7 @@ func (s *station) stats(vni uint32) SegmentStats {
 	}
 	ips := make(map[packet.MAC][]netip.Addr)
 	for _, n := range s.neighbours.All(now) {
-		if n.VLAN == 0 {
+		if n.VLAN == untagged {
 			ips[n.MAC] = append(ips[n.MAC], n.IP)
 		}
 	}
@@ -262,8 +273,14 @@ func (e *Engine) Announce(vni uint32, member string, mac packet.MAC, ips []netip
 	}
 	s := e.stations[port]
 	now := seconds(s.began)
-	s.fdb.Announce(mac, s.number(member), now)
+	o, ok := s.number(member)
+	if !ok {
+		return
+	}
+	s.fdb.Announce(mac, o, now)
 	for _, ip := range ips {
-		s.neighbours.Learn(0, ip, mac, now) // what is announced is without a tag
+		if _, heard := s.neighbours.Lookup(untagged, ip, now); !heard {
+			s.neighbours.Learn(untagged, ip, mac, now)
+		}
 	}
 }

@@ -65,7 +65,7 @@ func (w *ingress) take(s *segment, from *member, m *encap.Received, datagram []b
 	inner := frame[e.Len:]
 	sum, ok := encap.FrameChecksum(datagram, e.Len)
 	partial := sum != encap.Checksum{}
-	raw := !isIP(e.EtherType) || !packet.ParseInto(inner, h)
+	raw := !packet.ParseFrame(frame, e, h)
 	switch {
 	case !ok, partial && (raw || !plausible(sum, h)):
 		return Malformed, false

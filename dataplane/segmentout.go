@@ -112,7 +112,7 @@ func (w *egress) dissect(p *packet.Packet) (ok bool) {
 			return false
 		}
 	}
-	f.raw = !isIP(f.ethernet.EtherType) || !packet.ParseInto(data, &w.header) || !f.inner.Check(&w.header)
+	f.raw = !packet.ParseFrame(frame, &f.ethernet, &w.header) || !f.inner.Check(&w.header)
 	if f.raw {
 		w.header = packet.Header{}
 	}
@@ -131,11 +131,7 @@ func (w *egress) dissect(p *packet.Packet) (ok bool) {
 	return f.count <= packet.MaxSegments && encap.FrameOverhead+n+w.segmenter.HeaderLen() <= maxHeaders
 }
 
-// isIP says whether frames of that EtherType have an IP packet.
-func isIP(etherType uint16) bool { return etherType == etherTypeIPv4 || etherType == etherTypeIPv6 }
-
 const (
-	etherTypeIPv4 = 0x0800
 	etherTypeARP  = 0x0806
 	etherTypeIPv6 = 0x86dd
 

@@ -21,7 +21,7 @@ import (
 )
 
 // fuse ends a test that would wait for ever.
-const fuse = 3 * time.Second
+const fuse = 30 * time.Second
 
 // enterNamespace moves the test to a network namespace of its own and returns a
 // netlink handle there, which stays there when the test goes on to another. The

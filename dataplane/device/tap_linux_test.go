@@ -25,13 +25,14 @@ type site struct {
 	tap          *TAP
 	link         netlink.Link // of the TAP
 	node, inside *netlink.Handle
+	nodeNS, vmNS netns.NsHandle
 	vm           netlink.Link
 }
 
 // newSite leaves the test's thread in the virtual machine, whose hardware address ends in id.
 func newSite(t *testing.T, id byte, queues int, want offload.Set) site {
 	t.Helper()
-	s := site{node: enterNamespace(t)}
+	s := site{node: enterNamespace(t), nodeNS: thisNamespace(t)}
 	snooping := false // else the bridge itself speaks first, IGMP
 	bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "br0"}, MulticastSnooping: &snooping}
 	mac := net.HardwareAddr{2, 0, 0, 0, 0, id}
@@ -54,17 +55,12 @@ func newSite(t *testing.T, id byte, queues int, want offload.Set) site {
 	if err := errors.Join(s.node.LinkSetMaster(s.link, bridge), s.node.LinkSetUp(s.link)); err != nil {
 		t.Fatal(err)
 	}
-	s.inside = enterNamespace(t)
-	here, err := netns.Get()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer here.Close()
+	s.inside, s.vmNS = enterNamespace(t), thisNamespace(t)
 	peer, err := s.node.LinkByName("eth0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.node.LinkSetNsFd(peer, int(here)); err != nil {
+	if err := s.node.LinkSetNsFd(peer, int(s.vmNS)); err != nil {
 		t.Fatal(err)
 	}
 	if s.vm, err = s.inside.LinkByName("eth0"); err != nil {
@@ -75,6 +71,28 @@ func newSite(t *testing.T, id byte, queues int, want offload.Set) site {
 	}
 	s.forwards(t, "vm0") // the TAP has its carrier at once
 	return s
+}
+
+func thisNamespace(t *testing.T) netns.NsHandle {
+	t.Helper()
+	ns, err := netns.Get()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ns.Close() })
+	return ns
+}
+
+// onNode moves the test's thread to the node for the length of a call.
+func (s site) onNode(t *testing.T, call func()) {
+	t.Helper()
+	if err := netns.Set(s.nodeNS); err != nil {
+		t.Fatal(err)
+	}
+	call()
+	if err := netns.Set(s.vmNS); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // forwards waits for the bridge to use a port: it learns from a thread of the kernel's that there is a

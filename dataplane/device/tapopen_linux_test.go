@@ -127,9 +127,11 @@ func TestTAPChangesHands(t *testing.T) {
 					if err := errors.Join(s.tap.Persist(), s.tap.Leave()); err != nil {
 						t.Fatal(err)
 					}
-					if s.tap, err = ReopenTAP("seg-x", queues, next); err != nil {
+					s.onNode(t, func() { s.tap, err = ReopenTAP("seg-x", queues, next) })
+					if err != nil {
 						t.Fatal(err)
 					}
+					s.forwards(t, "seg-x")
 					if s.tap.Features() != next {
 						t.Errorf("it does %s: %v", s.tap.Features(), s.tap.Refused())
 					}

@@ -70,6 +70,7 @@ func TestSegmentProblems(t *testing.T) {
 		"group in group": {source{yaml: ok + "segments: [{name: {a: b}}]\n"}, "FILE:2: segments: name wants a single value, or a list of such, not a group of keys"},
 		"no value":       {source{yaml: ok + "segments: [{name: a, vni: 2, bridge: }]\n"}, "FILE:2: segments: bridge has no value; give one, or remove the line"},
 		"space in value": {source{yaml: ok + "segments: [{name: a vni=2}]\n"}, `FILE:2: segments: name: "a vni=2" has a space or a = in it, as no value here may`},
+		"= in value":     {source{yaml: ok + "segments: [{name: a, vni: 2, peers: [192.0.2.9, vni=7]}]\n"}, `FILE:2: segments: peers: "192.0.2.9,vni=7" has a space or a = in it, as no value here may`},
 		"key twice":      {source{yaml: ok + "segments: [{name: a, name: b, vni: 2}]\n"}, `FILE:2: segments: "name=a name=b vni=2" gives name twice`},
 		"no name":        {segments("vni=100"), `FILE:3: segments: "vni=100" gives no name; write for instance name=office vni=100 bridge=br0`},
 		"no vni":         {segments("name=office"), `FILE:3: segments: "name=office" gives no vni; write for instance name=office vni=100 bridge=br0`},
