@@ -3,6 +3,7 @@
 package device
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net"
@@ -150,6 +151,37 @@ func TestTAPChangesHands(t *testing.T) {
 			})
 		}
 	})
+}
+
+// Without virtio-net headers there are no superpackets, and no checksums to complete, also where the TAP had both
+// before.
+func TestReopenTAPWithoutSuperpackets(t *testing.T) {
+	s := newSite(t, 1, 1, both)
+	if err := errors.Join(s.tap.Persist(), s.tap.Leave()); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	if s.onNode(t, func() { s.tap, err = ReopenTAP("seg-x", 1, 0) }); err != nil {
+		t.Fatal(err)
+	}
+	s.forwards(t, "seg-x")
+	s.address(t, "10.244.2.9/16")
+	s.knows(t, peer.Addr().AsSlice(), []byte(elsewhereMAC))
+	conn := kernelSocket(t)
+	setSegment(t, conn, 1000)
+	payload := bytes.Repeat([]byte("0123456789"), 300)
+	send(t, conn, payload)
+	for i := range 3 {
+		q := waitReadable(t, s.tap.Queues()[0])
+		pkts := make([]packet.Packet, 1)
+		if n, err := q.Read(make([]byte, MaxReadTAP), pkts); n != 1 || err != nil {
+			t.Fatalf("Read = %d %v", n, err)
+		}
+		checkDatagram(t, pkts[0].Data()[14:], payload[i*1000:(i+1)*1000])
+	}
+	if err := s.tap.Close(); err != nil {
+		t.Error(err)
+	}
 }
 
 // Flows keep their queue, whatever queue their answers are written to.

@@ -84,3 +84,26 @@ func TestTAPWriteOfAGroup(t *testing.T) {
 		}
 	}
 }
+
+// What is written to find out about superpackets is a frame that no bridge forwards.
+func TestTAPTrial(t *testing.T) {
+	for gso, headers := range map[packet.GSO]uint16{packet.TCP4: 54, packet.UDP: 42} {
+		var got written
+		k := kernel{writev: func(_ int, pieces []unix.Iovec) unix.Errno {
+			got = take(pieces)
+			return unix.EIO
+		}}
+		if k.refuses(layer2, 0, gso) {
+			t.Error("EIO is taken for a refusal")
+		}
+		v, p := trial(gso)
+		want := written{
+			pieces: 2,
+			header: *header(1, map[packet.GSO]uint8{packet.TCP4: 1, packet.UDP: 5}[gso], headers, uint16(v.segmentSize), 34, uint16(v.csumOffset)),
+			packet: "\x01\x80\xc2\x00\x00\x01" + "\x02\x00\x00\x00\x00\x01" + "\x08\x00" + string(p),
+		}
+		if got != want {
+			t.Errorf("%v, want %v", got, want)
+		}
+	}
+}

@@ -47,6 +47,8 @@ func TestKeepSegment(t *testing.T) {
 	tap := newTAP(t, "seg-office")
 	bridge := newBridge(t, h, "br0")
 	newVeth(t, h, "vm0", "vm0p")
+	must(t, h.nl.LinkSetHardwareAddr(link(t, h, "vm0"), net.HardwareAddr{2, 0, 0, 0, 0, 2}))
+	must(t, h.nl.LinkSetHardwareAddr(link(t, h, "seg-office"), net.HardwareAddr{2, 0, 0, 0, 0, 1})) // the bridge would take it
 	must(t, h.nl.LinkSetMaster(link(t, h, "vm0"), bridge))
 	address := link(t, h, "br0").Attrs().HardwareAddr
 
