@@ -136,18 +136,20 @@ func TestBrowser(t *testing.T) {
 // TestDaemonGone takes the daemon away while its page is open, for good and for a while.
 func TestDaemonGone(t *testing.T) {
 	for name, c := range map[string]struct {
-		back int32 // requests after which it answers again
+		back int32 // questions after which it answers again
 		dom  []string
 	}{
 		"for good":    {1 << 30, []string{"weftd has not answered since", `class="stale"`, `class="live gone"`, "node1"}},
-		"for a while": {12, []string{`id="trouble" class="trouble" role="alert" hidden=""`, `class="live">live`, "node1"}},
+		"for a while": {9, []string{`id="trouble" class="trouble" role="alert" hidden=""`, `class="live">live`, "node1"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inner := Handler(control.Handler(example(2)))
 			var asked atomic.Int32
 			b := newBrowser(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				if n := asked.Add(1); strings.HasPrefix(r.URL.Path, "/v1/") && n > 9 && n < c.back {
-					panic(http.ErrAbortHandler)
+				if strings.HasPrefix(r.URL.Path, "/v1/") {
+					if n := asked.Add(1); n > 6 && n < c.back {
+						panic(http.ErrAbortHandler)
+					}
 				}
 				inner.ServeHTTP(w, r)
 			}))

@@ -1,6 +1,6 @@
 // Package page is the status page: a look at a node and its peers in a browser, live and read-only.
 //
-// It is one HTML file, one style sheet and one script, all embedded. The script asks for v1/status, v1/peers and
+// It is one HTML file, one style sheet and a few script modules, all embedded. They ask for v1/status, v1/peers and
 // v1/drops of the control API each second, beside the page, and keeps what rates and charts are made of itself.
 package page
 
@@ -16,14 +16,20 @@ import (
 
 // Immutable.
 //
-//go:embed index.html page.css page.js
+//go:embed index.html page.css page.js text.js rates.js map.js table.js
 var files embed.FS
+
+const script = "text/javascript; charset=utf-8"
 
 // Immutable.
 var types = map[string]string{
 	"index.html": "text/html; charset=utf-8",
 	"page.css":   "text/css; charset=utf-8",
-	"page.js":    "text/javascript; charset=utf-8",
+	"page.js":    script,
+	"text.js":    script,
+	"rates.js":   script,
+	"map.js":     script,
+	"table.js":   script,
 }
 
 // Handler serves the page at /, and of api, the control API, these to its script: /v1/status, /v1/peers and
