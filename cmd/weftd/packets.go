@@ -39,6 +39,9 @@ func (d *daemon) openDataplane() (err error) {
 	}
 	d.own(d.port.Close)
 	d.own(d.haltEngine)
+	if why := d.port.Closed()[encap.VXLAN]; why != nil && len(d.config.Segments) > 0 {
+		return fmt.Errorf("segments (%s) are carried by VXLAN, whose port this node does not have: %w", d.config.Source("segments"), why)
+	}
 	for codec, why := range d.port.Closed() {
 		d.warnings = append(d.warnings, fmt.Sprintf("this node does not take %s from others: %v", codec, why))
 	}

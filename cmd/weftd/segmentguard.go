@@ -147,6 +147,5 @@ func (d *daemon) segmentClaims() membership.Segments {
 	for _, s := range d.config.Segments {
 		claims = append(claims, membership.SegmentClaim{VNI: s.VNI})
 	}
-	slices.SortFunc(claims, func(a, b membership.SegmentClaim) int { return int(a.VNI) - int(b.VNI) })
 	return claims
 }
