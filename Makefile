@@ -116,7 +116,7 @@ bench-build: build
 package: go ## binaries, .deb, .rpm, OCI image, checksums and SBOM in bin/package, the same bytes each time
 	@VERSION='$(PACKAGE_VERSION)' LDFLAGS='$(LDFLAGS)' NFPM='$(NFPM)' SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) cmd/weftd/packaging/build.sh
 
-package-test: root need-package-test ## packages installed, upgraded under traffic and purged, in a Debian of its own; 10 minutes
+package-test: root need-package-test ## packages installed, upgraded and restarted under traffic, and purged, in a Debian of its own; 15 minutes
 	@cmd/weftd/packaging/test/run.sh
 
 install: build ## binaries, systemd unit and an example configuration, below DESTDIR

@@ -127,7 +127,7 @@ func (d *daemon) segmentMTU(s *config.Segment) int {
 // keepSegments brings the kernel's part of the segments to the configuration.
 func (d *daemon) keepSegments() {
 	for _, t := range d.taps {
-		changed, err := d.host.KeepSegment(host.Segment{Device: t.Device(), Bridge: t.Bridge, MTU: d.segmentMTU(&t.Segment), Alias: "segment " + t.Name})
+		changed, err := d.keepSegment(t)
 		if d.wired[t.Name] && len(changed) > 0 {
 			var all []repair
 			for _, what := range changed {
@@ -138,6 +138,16 @@ func (d *daemon) keepSegments() {
 		d.trouble.say(d.log, t.trouble(), err)
 		d.wired[t.Name] = err == nil
 	}
+}
+
+func (d *daemon) keepSegment(t *tapped) (changed []string, err error) {
+	s := host.Segment{Device: t.Device(), Bridge: t.Bridge, MTU: d.segmentMTU(&t.Segment), Alias: "segment " + t.Name}
+	if t.Bridge == d.underlay.Interface {
+		s.Bridge = ""
+		err = fmt.Errorf("bridge %s is this node's underlay, which nodes meet on already: give the segment a bridge of its own", t.Bridge)
+	}
+	changed, failed := d.host.KeepSegment(s)
+	return changed, errors.Join(err, failed)
 }
 
 // segmentsOf is what the engine is told of the segments.

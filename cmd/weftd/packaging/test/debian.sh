@@ -96,28 +96,61 @@ for mode in direct udp vxlan auto udp; do
     ! inside journalctl -u weftd --no-pager -b | grep -iE "operation not permitted|permission denied|read-only file system" || fail "the unit forbids what weftd needs"
 done
 
+# under_traffic SECONDS COMMAND... runs that while UDP and TCP are sent for so long: no datagram is lost, and the connection lasts.
+under_traffic() {
+    seconds=$1
+    shift
+    # As much as a busy machine's iperf3 takes without losing any by itself, in a large buffer.
+    inside iperf3 -c 10.244.2.0 -u -b 10M -w 4M -l 1000 -t "$seconds" -J >"$work/udp.json" &
+    udp=$!
+    inside iperf3 -c 10.244.2.0 -p 5202 -b 20M -t "$seconds" -J >"$work/tcp.json" &
+    tcp=$!
+    sleep 5 # of the streams
+    "$@"
+    kill -0 $udp 2>/dev/null || fail "the streams ended before: $*"
+    wait $udp || fail "the stream broke"
+    wait $tcp || fail "the connection broke"
+    python3 - "$work/udp.json" "$work/tcp.json" <<'END' || fail "packets were lost"
+import json, sys
+udp, tcp = (json.load(open(f))["end"] for f in sys.argv[1:])
+print("sent %d datagrams, lost %d; TCP carried %d MB" % (udp["sum"]["packets"], udp["sum"]["lost_packets"], tcp["sum_received"]["bytes"] >> 20))
+sys.exit(udp["sum"]["lost_packets"] != 0 or tcp["sum_received"]["bytes"] == 0)
+END
+}
+iperf3 -s >/dev/null &
+server=$!
+iperf3 -s -p 5202 >/dev/null &
+server="$server $!"
+eventually sh -c 'ss -ltn | grep -q :5201 && ss -ltn | grep -q :5202'
+
 step "upgraded under traffic"
+upgrade() {
+    before=$(inside systemctl show -p MainPID --value weftd)
+    inside dpkg -i --force-confold /next.deb >/dev/null || fail "upgrade"
+    eventually inside sh -c "p=\$(systemctl show -p MainPID --value weftd); [ \"\$p\" != $before ] && systemctl -q is-active weftd"
+}
 dpkg-deb -R "$root/weft.deb" "$work/next"
 sed -i 's/^Version: .*/&+next/' "$work/next/DEBIAN/control"
 dpkg-deb -Znone -b "$work/next" "$root/next.deb" >/dev/null
-iperf3 -s >/dev/null &
-server=$!
-eventually sh -c 'ss -ltn | grep -q :5201'
-# As much as a busy machine's iperf3 takes without losing any by itself, in a large buffer.
-inside iperf3 -c 10.244.2.0 -u -b 10M -w 4M -l 1000 -t 30 -J >"$work/udp.json" &
-udp=$!
-sleep 5 # of the stream's 30
-before=$(inside systemctl show -p MainPID --value weftd)
-inside dpkg -i --force-confold /next.deb >/dev/null || fail "upgrade"
-eventually inside sh -c "p=\$(systemctl show -p MainPID --value weftd); [ \"\$p\" != $before ] && systemctl -q is-active weftd"
-wait $udp || fail "the stream broke"
-python3 - "$work/udp.json" <<'END' || fail "packets were lost across the upgrade"
-import json, sys
-s = json.load(open(sys.argv[1]))["end"]["sum"]
-print("sent %d, lost %d" % (s["packets"], s["lost_packets"]))
-sys.exit(s["lost_packets"] != 0)
-END
+under_traffic 30 upgrade
 grep -q "podCIDR: 10.244.1.0/24" "$root/etc/weft/weft.yaml" || fail "the upgrade replaced the configuration"
+
+step "restarted 100 times under traffic"
+restarts() {
+    for i in $(seq 100); do
+        inside systemctl restart weftd || fail "restart $i"
+    done
+}
+under_traffic 120 restarts
+
+step "killed by the watchdog when it is stuck"
+inside mkdir -p /run/systemd/system/weftd.service.d
+inside sh -c 'printf "[Service]\nWatchdogSec=5\n" >/run/systemd/system/weftd.service.d/test.conf && systemctl daemon-reload && systemctl restart weftd'
+inside systemctl kill -s STOP weftd
+eventually inside sh -c 'journalctl -u weftd -b --no-pager | grep -qi "watchdog timeout"'
+eventually inside sh -c 'systemctl -q is-active weftd && weft status | grep -q ready'
+eventually inside ping -c 1 -W 1 10.244.2.0
+inside sh -c 'rm -r /run/systemd/system/weftd.service.d && systemctl daemon-reload'
 
 step "purged: nothing stays"
 inside systemctl -q is-active weftd || fail "it does not run after the upgrade"
