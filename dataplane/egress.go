@@ -151,6 +151,7 @@ func (w *egress) decide() {
 		w.decideFrames(t)
 		return
 	}
+	w.frame.link = nil
 	for w.next < w.n && w.room() {
 		w.forward(t, &w.pkts[w.next])
 		w.next++

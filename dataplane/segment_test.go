@@ -54,6 +54,11 @@ func newBridged(t testing.TB, can offload.Set, rco bool) *bridged {
 			}
 			c.Segments = append(c.Segments, s)
 		}
+		for j := byte(1); j <= 3; j++ {
+			if i != j {
+				c.Peers = append(c.Peers, features{rco: rco}.peer(i, j))
+			}
+		}
 		e := dataplane.New([]dataplane.Pair{pair}, can)
 		if err := e.Open(); err != nil {
 			t.Fatal(err)
@@ -181,6 +186,11 @@ func TestFramesFindTheirHost(t *testing.T) {
 	x.apply(t, 0)
 	x.expect(t, "node 3 has left", 1, office, frame(vm(2), vm(1), 20), [3]int{0, 1, 0})
 	x.expect(t, "and is heard no more", 3, office, frame(vm(1), vm(3), 20), [3]int{})
+	for _, h := range x.engines[0].Segments()[0].Hosts {
+		if h.Member == endpoint(3).String() {
+			t.Errorf("node 1 still knows %+v", h)
+		}
+	}
 	if got := drops(x.engines[0].Stats().Ingress); got[dataplane.NotMember] != 1 {
 		t.Errorf("node 1 dropped %v", got)
 	}
@@ -195,6 +205,14 @@ func TestFramesOfNoMember(t *testing.T) {
 		return buf
 	}
 	f := frame(everyone, vm(7), 50)
+	partial := func(f []byte, start, field int) []byte {
+		d := datagram(office, f)
+		encap.EncapFrame(d, encap.FrameOverhead, 14, office, encap.Checksum{Start: start, Field: field})
+		return d
+	}
+	ip := append(frame(everyone, vm(7), 0)[:12], append([]byte{8, 0}, udpPacket(t, pod(1, 1), pod(1, 2), 0, 100)...)...)
+	short := append(frame(everyone, vm(7), 0)[:12], 8, 0, 0x45, 0, 0, 24, 0, 0, 0x40, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 1, 2, 3, 4)
+	reference.HeaderChecksum(short[14:])
 	for _, c := range []struct {
 		from byte
 		data []byte
@@ -202,9 +220,13 @@ func TestFramesOfNoMember(t *testing.T) {
 	}{
 		{9, datagram(office, f), dataplane.NotMember},
 		{3, datagram(plant, f), dataplane.NotMember},
-		{2, datagram(300, f), dataplane.UnknownPeer},
-		{2, datagram(office, f)[:12], dataplane.UnknownPeer},
+		{2, datagram(300, f), dataplane.WrongVNI},
+		{2, datagram(office, f)[:12], dataplane.Malformed},
 		{2, datagram(office, frame(everyone, everyone, 50)), dataplane.Malformed},
+		{2, partial(f, 20, 26), dataplane.Malformed},  // no IP
+		{2, partial(ip, 22, 28), dataplane.Malformed}, // not where UDP begins
+		{2, partial(ip, 98, 114), dataplane.Malformed},
+		{2, partial(short, 20, 26), dataplane.Malformed}, // behind the end
 		{2, datagram(office, dataplane.LoopProbe{VNI: office}.AppendFrame(nil, vm(7))), dataplane.Malformed},
 		{2, datagram(office, frame(everyone, vm(7), frameMTU+1)), dataplane.TooBig},
 	} {
@@ -232,6 +254,33 @@ func TestSegmentIsBlocked(t *testing.T) {
 	x.expect(t, "the other segment is not", 1, plant, frame(everyone, vm(1), 50), [3]int{0, 1, 0})
 	if out, in := x.engines[0].Stats().Egress, x.engines[0].Stats().Ingress; out.Drops[dataplane.Looped] != 1 || in.Drops[dataplane.Looped] != 1 {
 		t.Errorf("node 1 dropped %v and %v", drops(out), drops(in))
+	}
+}
+
+// What is in one batch goes where it belongs: frames of two segments that are the same, and pods' packets.
+func TestSegmentsBesidePods(t *testing.T) {
+	x := newBridged(t, offload.All, true)
+	inner := udpPacket(t, pod(1, 1), pod(2, 1), 0, 300)
+	for i := range 40 {
+		f := append(frame(vm(2), vm(1), 0)[:12], append([]byte{8, 0}, udpPacket(t, pod(1, 1), pod(2, 1), 0, 200+i%2)...)...)
+		x.taps[0][office].Send(f)
+		x.taps[0][plant].Send(f)
+		x.tuns[0].Send(inner)
+	}
+	x.run(t)
+	for _, d := range []*dataplanetest.Device{x.taps[1][office], x.taps[1][plant]} {
+		if got := take(t, d); len(got) != 40 || len(got[0]) != 214 || len(got[39]) != 215 {
+			t.Errorf("%d frames", len(got))
+		}
+	}
+	got := take(t, x.tuns[1])
+	if len(got) != 40 {
+		t.Errorf("%d packets", len(got))
+	}
+	for _, p := range got {
+		if !bytes.Equal(atomic(p), atomic(inner)) {
+			t.Errorf("a pod gets %x", p)
+		}
 	}
 }
 
@@ -285,6 +334,8 @@ func TestQuestionsAreAnswered(t *testing.T) {
 	if s := x.engines[2].Segments()[0]; s.Answered != 1 {
 		t.Errorf("answered %d", s.Answered)
 	}
+	x.expect(t, "who is on the same side answers by itself", 1, office, arp(2, vm(2), vm(4), 4, 2), [3]int{0, 1, 0})
+	x.expect(t, "and is asked, as it may be gone", 1, office, arp(1, everyone, vm(1), 1, 4), [3]int{0, 1, 1})
 	x.engines[0].Announce(office, endpoint(3).String(), vm(9), []netip.Addr{netip.MustParseAddr("192.168.0.9")})
 	x.taps[0][office].Send(arp(1, everyone, vm(1), 1, 9))
 	x.run(t)

@@ -39,10 +39,14 @@ type tail struct {
 // decideFrames is decide for the frames of a TAP.
 func (w *egress) decideFrames(t *tables) {
 	s := t.segments[w.at-1]
-	if w.frame.segment != s {
-		w.frame.next = 0 // members are others by now; who has had a copy has it
+	w.now = seconds(w.began)
+	if w.frame.next > 0 { // of the tables that it was begun by
+		if !w.replicate(w.frame.segment) {
+			return
+		}
+		w.next++
 	}
-	w.frame.segment, w.now = s, seconds(w.began)
+	w.frame.segment = s
 	for w.next < w.n && w.room() {
 		if s == nil {
 			w.account.Received++
@@ -52,16 +56,12 @@ func (w *egress) decideFrames(t *tables) {
 		}
 		w.next++
 	}
-	w.frame.link = nil
 }
 
 // bridge decides about frame p and queues it to its member, or to all. It returns false where
 // there was no room for all of the copies; the next call goes on with the others.
 func (w *egress) bridge(p *packet.Packet) (done bool) {
 	s := w.frame.segment
-	if w.frame.next > 0 {
-		return w.replicate(s)
-	}
 	if !w.dissect(p) {
 		w.account.Received++
 		w.account.drop(Malformed, 1)
@@ -198,14 +198,12 @@ func (w *egress) flood(s *segment) (done bool) {
 		return true
 	}
 	s.flooded.Add(uint64(n))
-	if w.frame.inner.GSO == packet.NoGSO && len(s.members) > 1 {
-		packet.Complete(&w.frame.inner) // all copies share the bytes, so that none may have a checksum of its own
-	}
 	return w.replicate(s)
 }
 
 // replicate queues a copy for each member from the next one on, as far as there is room: each counts
-// as a frame of its own.
+// as a frame of its own. The copies of a wire frame are the same bytes: where one member does not take
+// a partial checksum it is complete for all.
 func (w *egress) replicate(s *segment) (done bool) {
 	for ; w.frame.next < len(s.members); w.frame.next++ {
 		if !w.room() {

@@ -12,7 +12,7 @@ import (
 
 // newFrameReplay is a worker with a segment of three members, and a TAP that hands over the packets of what in frames to
 // dst; the first member sends such to it.
-func newFrameReplay(tb testing.TB, what replayed, dst byte) (*worker, *replay) {
+func newFrameReplay(tb testing.TB, what replayed, dst byte) (*Engine, *worker, *replay) {
 	tb.Helper()
 	const link, vni = 14, 100
 	r := &replay{packet: what.packet(), packets: 20, full: -1, receivers: []encap.Receiver{{FD: -1, Codec: encap.VXLAN}}}
@@ -47,7 +47,7 @@ func newFrameReplay(tb testing.TB, what replayed, dst byte) (*worker, *replay) {
 			tb.Error(err)
 		}
 	})
-	return w, r
+	return e, w, r
 }
 
 // frameTurns are those of frames.
@@ -63,7 +63,7 @@ func frameTurns(tb testing.TB) (all []turn) {
 		{"egress of superpackets to all", replayed{segments: 40, size: 1380}, 3},
 		{"ingress of frames", replayed{in: true}, 2},
 	} {
-		w, _ := newFrameReplay(tb, c.what, c.dst)
+		_, w, _ := newFrameReplay(tb, c.what, c.dst)
 		one := turn{c.name, w.egress.turn, w.egress.ledger.received}
 		if c.what.in {
 			one.do, one.received = w.ingress.turn, w.ingress.ledger.received
@@ -71,6 +71,38 @@ func frameTurns(tb testing.TB) (all []turn) {
 		all = append(all, one)
 	}
 	return all
+}
+
+// Copies for which there is no room go with the next turn, to the members that the first went to.
+func TestCopiesBeyondTheRoom(t *testing.T) {
+	e, w, r := newFrameReplay(t, replayed{segments: 100, size: 500}, 3)
+	sent := make(map[netip.AddrPort]int)
+	r.send = func(msgs []encap.Message) int {
+		for i := range msgs {
+			sent[msgs[i].Addr] += msgs[i].Segments
+		}
+		return len(msgs)
+	}
+	turns := 0
+	for ; w.egress.next < w.egress.n || turns == 0; turns++ {
+		if busy, err := w.egress.turn(); err != nil || !busy {
+			t.Fatal(busy, err)
+		}
+		c := e.tables.Load().local
+		c.Segments = slices.Clone(c.Segments)
+		c.Segments[0].Members = c.Segments[0].Members[:2] // from now on
+		if err := e.Apply(c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(sent) != 3 || turns < 2 {
+		t.Fatalf("sent %v in %d turns", sent, turns)
+	}
+	for to, n := range sent {
+		if to.Addr().As4()[3] == 4 && n != 100 || to.Addr().As4()[3] < 4 && n != 200 {
+			t.Errorf("%d frames to %s", n, to)
+		}
+	}
 }
 
 // What is read from a TAP leaves in few sends, one to each member where it is for all.
@@ -85,7 +117,7 @@ func TestFramesAreBatched(t *testing.T) {
 		{replayed{tcp: true, segments: 46, size: 1380}, 2, 92, 3},
 		{replayed{in: true}, 2, receives * 20, 11},
 	} {
-		w, r := newFrameReplay(t, c.what, c.dst)
+		_, w, r := newFrameReplay(t, c.what, c.dst)
 		turn := w.egress.turn
 		if c.what.in {
 			turn = w.ingress.turn
