@@ -2,17 +2,18 @@ package sim
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/weft-net/weft/membership"
 )
 
-// Join lets a quiet cluster of so many nodes come up, has newcomers join it one after the
+// Join lets a cluster of so many nodes come up until it is silent, has newcomers join it one after the
 // other, and returns how long each took from its start until every node routed its block.
 func Join(nodes, newcomers int, seed uint64, keys Keys) ([]time.Duration, error) {
 	w := newWorld(History{Seed: seed, Nodes: nodes}, keys)
 	w.calm, w.lapse = true, 0
-	for w.begin(nodes); w.disagreement() != "" && w.now < Patience && !w.failed(); {
+	for w.begin(nodes); (w.disagreement() != "" || !w.silent()) && w.now < 5*Patience && !w.failed(); {
 		w.runUntil(w.now+5*time.Second, w.failed)
 	}
 	var times []time.Duration
@@ -32,6 +33,12 @@ func Join(nodes, newcomers int, seed uint64, keys Keys) ([]time.Duration, error)
 		w.runUntil(w.now+5*time.Second, w.failed)
 	}
 	return times, nil
+}
+
+// silent says whether all nodes have met, and what they had to tell each other is told: else it is in the way of news for
+// some minutes.
+func (w *world) silent() bool {
+	return !slices.ContainsFunc(w.nodes, func(n *node) bool { return len(n.peers) < len(w.nodes)-1 || len(n.broadcasts) > 0 })
 }
 
 // aware counts the nodes that have not heard what block the awaited newcomer holds.
