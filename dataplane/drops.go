@@ -29,7 +29,6 @@ const (
 	NotMember
 	FloodLimit
 	Looped
-	SameSide
 
 	reasons
 )
@@ -53,7 +52,6 @@ var reasonTexts = [reasons]struct{ name, explanation string }{
 	NotMember:       {"not-member", "a frame of a segment, from a node that is not in it"},
 	FloodLimit:      {"flood-limit", "more frames for all members of a segment than `flood` allows: a storm, or a host that scans"},
 	Looped:          {"loop", "a frame of a segment that is blocked, since its bridges are connected in another way as well; see weft segments"},
-	SameSide:        {"same-side", "a frame for a host of a segment that is known to be on this node's side of it: it has it already"},
 }
 
 // String is the reason's name.

@@ -86,6 +86,7 @@ type station struct {
 	flooded, limited, answered atomic.Uint64
 
 	mu      sync.Mutex
+	blocked bool                 // by the last tables
 	numbers map[string]fdb.Owner // of all members there ever were
 	probes  map[LoopProbe]uint32 // when each was last heard on the TAP
 }
@@ -164,8 +165,13 @@ func (s *segment) settle() {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	turned := s.blocked != s.Blocked
+	s.blocked = s.Blocked
+	if turned { // a loop shows hosts where they are not
+		s.fdb.Flush(fdb.Local)
+	}
 	for _, o := range s.numbers {
-		if s.at(o) == nil {
+		if turned || s.at(o) == nil {
 			s.fdb.Flush(o)
 		}
 	}

@@ -84,12 +84,9 @@ func (w *egress) bridge(p *packet.Packet) (done bool) {
 		return true
 	}
 	if !e.Dst.Multicast() {
-		switch o := s.fdb.Lookup(e.Dst, w.now); {
-		case o == fdb.Local:
-			w.discard(SameSide)
-			return true
-		case s.at(o) != nil:
-			w.carry(s.at(o))
+		// A host of this side is asked for where its bridge knows it no more: it may have gone.
+		if to := s.at(s.fdb.Lookup(e.Dst, w.now)); to != nil {
+			w.carry(to)
 			return true
 		}
 	}

@@ -10,8 +10,9 @@ import (
 // LoopProbe is what a node sends into its own TAP, and what no other node forwards: where one
 // comes out of another node's TAP, the bridges of the two are connected in another way as well.
 type LoopProbe struct {
-	Node [32]byte // its ID
-	VNI  uint32
+	Node  [32]byte // its ID
+	VNI   uint32
+	Proof [16]byte // that it is the node's, which the engine does not look at
 }
 
 // etherTypeProbe is the first that IEEE 802 leaves to local experiments, as weft's control
@@ -28,22 +29,21 @@ func (p LoopProbe) AppendFrame(dst []byte, mac packet.MAC) []byte {
 	dst = binary.BigEndian.AppendUint16(dst, etherTypeProbe)
 	dst = append(dst, probeMagic...)
 	dst = binary.BigEndian.AppendUint32(dst, p.VNI)
-	return append(dst, p.Node[:]...)
+	return append(append(dst, p.Node[:]...), p.Proof[:]...)
 }
 
 // parseProbe reads a frame whose EtherType is etherTypeProbe.
 func parseProbe(frame []byte, e *packet.Ethernet) (p LoopProbe, ok bool) {
 	rest, ok := bytes.CutPrefix(frame[e.Len:], probeMagic)
-	if !ok || len(rest) < 4+len(p.Node) {
+	if !ok || len(rest) < 4+len(p.Node)+len(p.Proof) {
 		return p, false
 	}
 	p.VNI = binary.BigEndian.Uint32(rest)
-	copy(p.Node[:], rest[4:])
+	copy(p.Proof[:], rest[4+copy(p.Node[:], rest[4:]):])
 	return p, true
 }
 
-// mostProbes bounds how many nodes' probes are kept: who forges them can do no more harm than
-// to block the segment that they are in already.
+// mostProbes bounds how many probes are kept, since hosts can forge such.
 const mostProbes = 64
 
 // probesKept is for how many seconds one is told of.

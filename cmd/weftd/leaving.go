@@ -41,6 +41,7 @@ func (m *machine) depart(ctx context.Context, d *daemon) error {
 
 // stop ends the workers and this life, and notes when that was.
 func (d *daemon) stop() error {
+	d.leaveHosts()
 	err := d.write()
 	halted := d.haltEngine()
 	d.succession.past.Stopped = now()
@@ -110,6 +111,7 @@ func ownUnit() (string, error) {
 func (m *machine) giveTo(g *handover.Giver, d *daemon) error {
 	s := &m.succession
 	defer g.Close()
+	d.leaveHosts()
 	if err := errors.Join(ignoreClosed(d.gossip.Close()), d.write()); err != nil {
 		return err
 	}

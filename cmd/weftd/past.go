@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/cmd/internal/metrics"
+	"github.com/weft-net/weft/dataplane/packet"
 	"github.com/weft-net/weft/dataplane/path"
 )
 
@@ -14,7 +15,18 @@ type past struct {
 	Ways      []knownWay      `json:"ways"`
 	Stopped   time.Duration   `json:"stopped"` // when the workers ended, as now has it; 0 while they run
 	Takeovers []countTakeover `json:"takeovers"`
+	Hosts     []knownHost     `json:"hosts"` // when it ended
 }
+
+// knownHost is where a host of a segment was.
+type knownHost struct {
+	VNI    uint32
+	MAC    packet.MAC
+	Member string // its ID
+}
+
+// mostHosts bounds how many are written down; who is left out is found again by his frames.
+const mostHosts = 8192
 
 type knownWay struct {
 	Peer  string
@@ -26,6 +38,28 @@ type knownWay struct {
 type countTakeover struct {
 	metrics.Takeover
 	N uint64
+}
+
+// leaveHosts adds to what is written down next where hosts are: this process is about to end.
+func (d *daemon) leaveHosts() {
+	s := &d.succession
+	s.past.Hosts = nil
+	for _, segment := range d.engine.Segments() {
+		for _, h := range segment.Hosts {
+			if h.Member != "" && len(s.past.Hosts) < mostHosts {
+				s.past.Hosts = append(s.past.Hosts, knownHost{segment.VNI, h.MAC, h.Member})
+			}
+		}
+	}
+}
+
+// recallHosts has the engine know where hosts were.
+func (d *daemon) recallHosts() {
+	s := &d.succession
+	for _, h := range s.past.Hosts {
+		d.engine.Announce(h.VNI, h.Member, h.MAC, nil)
+	}
+	s.past.Hosts = nil
 }
 
 // remember writes down what the next process shall know. The reconciler calls it.

@@ -82,8 +82,8 @@ func TestSegmentIsolation(t *testing.T) {
 	bothWays(t, machines[0][0].Pod, machines[0][1].Pod, true)
 	bothWays(t, machines[1][0].Pod, machines[1][1].Pod, true)
 
-	c.forged(t, a, outside.Namespace, "not-member")
-	c.forged(t, a, stranger.Namespace, "not-member")
+	c.forged(t, a, outside.Namespace)
+	c.forged(t, a, stranger.Namespace)
 	for i := range ears {
 		machines[i][1].reaches(c, machines[i][0])
 		if n := ears[i][0].count(t, containing("forged")); n > 0 {
@@ -104,7 +104,7 @@ func TestSegmentIsolation(t *testing.T) {
 func forger() net.HardwareAddr { return net.HardwareAddr{2, 0, 0, 0, 6, 6} }
 
 // forged sends frames of both segments from a namespace that is in neither, and waits until they are dropped.
-func (c *cluster) forged(t *testing.T, to *member, from *topo.Namespace, reason string) {
+func (c *cluster) forged(t *testing.T, to *member, from *topo.Namespace) {
 	t.Helper()
 	const rounds = 20
 	conn, err := dial(from, "udp4", to.Addr, 4789)
@@ -123,7 +123,7 @@ func (c *cluster) forged(t *testing.T, to *member, from *topo.Namespace, reason 
 			}
 		}
 	}
-	to.dropped(before, true, reason, 4*rounds)
+	to.dropped(before, "not-member", 4*rounds)
 }
 
 // fromPods are packets with the source of a pod.

@@ -70,6 +70,7 @@ func TestSegmentRestart(t *testing.T) {
 	v11, v21 := c.vm(a.Node, officeBridge, 11), c.vm(b.Node, officeBridge, 21)
 	v11.reaches(c, v21)
 	tcp := c.stream(v11.Pod, v21.Pod)
+	udp := newPump(t, v11.Pod, v21.Pod, light())
 	for i, m := range c.members {
 		before, tap := m.state(), m.tap()
 		if err := managers[i].Restart(); err != nil {
@@ -81,6 +82,7 @@ func TestSegmentRestart(t *testing.T) {
 		}
 		tcp.goesOn(fmt.Sprintf("a restart of %s", m))
 	}
+	udp.check(t, "two restarts")
 	before, tap := b.state(), b.tap()
 	if err := managers[1].Replace(); err != nil {
 		t.Fatal(err)

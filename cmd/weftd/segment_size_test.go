@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/weft-net/weft/bench/topo"
 	"github.com/weft-net/weft/cmd/internal/control"
 )
 
@@ -28,10 +27,8 @@ func TestSegmentJumbo(t *testing.T) {
 	small.set("segments", "["+office+"]")
 	c.startSegments()
 	v11, v21, v31 := c.vm(a.Node, officeBridge, 11), c.vm(b.Node, officeBridge, 21), c.vm(small.Node, officeBridge, 31)
-	for on, v := range map[*topo.Node]*vm{a.Node: v11, b.Node: v21} {
-		c.run(on.Namespace, fmt.Sprintf("ip link set %s mtu %d", v.port, jumbo))
-		c.run(v.Namespace, fmt.Sprintf("ip link set eth0 mtu %d", jumbo))
-	}
+	c.resize(a.Node, v11, jumbo)
+	c.resize(b.Node, v21, jumbo)
 	for _, device := range []string{officeTAP, officeBridge} {
 		if out := c.command(a.Namespace, "ip", "link", "show", device); !strings.Contains(out, fmt.Sprintf(" mtu %d ", jumbo)) {
 			t.Errorf("want an MTU of %d: %s", jumbo, out)
@@ -59,7 +56,7 @@ func TestSegmentJumbo(t *testing.T) {
 	for range rounds {
 		sender.send(t, frame(v31.mac, v11.mac, sized(4000), etherLocal))
 	}
-	a.dropped(before, false, "too-big", rounds)
+	a.dropped(before, "too-big", rounds)
 	last := frame(v31.mac, v11.mac, sized(segmentMTU), etherLocal)
 	sender.send(t, last)
 	far.gets(c, "a frame that fits", 1, sameFrame(last))

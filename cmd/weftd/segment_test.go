@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -102,6 +103,13 @@ func (c *cluster) bareVM(on *topo.Node, bridge string, number byte) *vm {
 	return v
 }
 
+// resize gives both ends of v's cable another MTU.
+func (c *cluster) resize(on *topo.Node, v *vm, mtu int) {
+	c.t.Helper()
+	c.run(on.Namespace, fmt.Sprintf("ip link set %s mtu %d", v.port, mtu))
+	c.run(v.Namespace, fmt.Sprintf("ip link set eth0 mtu %d", mtu))
+}
+
 // move takes v's cable from one node to another, as when a machine is migrated.
 func (c *cluster) move(v *vm, from, to *topo.Node) {
 	c.t.Helper()
@@ -165,7 +173,7 @@ func (m *member) hosts(v *vm, where string) {
 	})
 }
 
-// whereabouts is the node that m says v is at, "" if it knows none.
+// whereabouts is the node that m says v is at, "" if it does not know v.
 func (m *member) whereabouts(ctx context.Context, v *vm) (string, error) {
 	s, err := m.segment(ctx)
 	for _, h := range s.Hosts {
@@ -174,7 +182,7 @@ func (m *member) whereabouts(ctx context.Context, v *vm) (string, error) {
 		case h.Local:
 			return m.String(), err
 		default:
-			return h.Node, err
+			return cmp.Or(h.Node, "a node that is no member"), err
 		}
 	}
 	return "", err
@@ -183,21 +191,17 @@ func (m *member) whereabouts(ctx context.Context, v *vm) (string, error) {
 // reaches has one machine ping another over both families, until it answers.
 func (v *vm) reaches(c *cluster, others ...*vm) {
 	c.t.Helper()
-	for _, to := range others {
-		ping(c.t, v.Pod, to.Pod)
-		ping(c.t, v.Pod, overIPv6(to.Pod))
+	for _, other := range others {
+		for _, to := range []*topo.Pod{other.Pod, overIPv6(other.Pod)} {
+			c.eventually(fmt.Sprintf("%s to reach %s", v, to.Addr), func(ctx context.Context) error { return pong(ctx, v.Pod, to) })
+		}
 	}
 }
 
-// dropped waits until m has dropped n more packets in one direction for a reason, and no more than that.
-func (m *member) dropped(before control.Drops, incoming bool, reason string, n uint64) {
+// dropped waits until m has dropped n more packets for a reason.
+func (m *member) dropped(before control.Drops, reason string, n uint64) {
 	m.c.t.Helper()
-	count := func(d control.Drops) uint64 {
-		if incoming {
-			return d.Ingress.Drops[reason]
-		}
-		return d.Egress.Drops[reason]
-	}
+	count := func(d control.Drops) uint64 { return d.Egress.Drops[reason] + d.Ingress.Drops[reason] }
 	m.c.eventually(fmt.Sprintf("%s to drop %d as %s", m, n, reason), func(context.Context) error {
 		if got := count(m.drops()) - count(before); got != n {
 			return fmt.Errorf("it dropped %d", got)

@@ -18,10 +18,11 @@ import (
 	"github.com/weft-net/weft/bench/topo"
 )
 
-// Machines on the bridges of three nodes have one Ethernet between them.
+// Machines on the bridges of three nodes have one Ethernet between them. One of the nodes carries frames one by one.
 func TestSegment(t *testing.T) {
 	t.Parallel()
 	c := segmented(t, 3, office)
+	c.members[2].set("offload", "off")
 	c.startSegments()
 	c.carries()
 	before := c.settled()
@@ -48,6 +49,22 @@ func TestSegment(t *testing.T) {
 	c.sub("multicast", func(t *testing.T) { c.multicast(t, v11, v12, v21, v31) })
 	c.sub("frames", func(t *testing.T) { c.crafted(t, v11, v21) })
 	c.sub("checksums", func(t *testing.T) { c.segmentChecksums(t, v12, v21) })
+	c.sub("without offloads", func(t *testing.T) {
+		offloadsOff(t, far.Namespace, v31.port)
+		machines := []*capture{captureOn(t, v11.Namespace, "eth0"), captureOn(t, v31.Namespace, "eth0")}
+		offloadsOff(t, a.Namespace, v11.port)
+		bothWays(t, v11.Pod, v31.Pod, true)
+		bothWays(t, overIPv6(v11.Pod), overIPv6(v31.Pod), true)
+		for _, capture := range machines {
+			capture.right(t, 2*transferred/segmentMTU, segmentMTU)
+		}
+	})
+	said, err := far.weft("segments", officeName)
+	for _, what := range []string{officeName, a.String(), v11.mac.String(), v11.Addr.String()} {
+		if err != nil || !strings.Contains(said, what) {
+			t.Errorf("weft segments %s does not say %s: %v\n%s", officeName, what, err, said)
+		}
+	}
 	for m, after := range c.settled() {
 		for _, drops := range [][2]map[string]uint64{{before[m].Egress.Drops, after.Egress.Drops}, {before[m].Ingress.Drops, after.Ingress.Drops}} {
 			if diff := cmp.Diff(drops[0], drops[1]); diff != "" {

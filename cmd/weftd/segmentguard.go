@@ -3,6 +3,10 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/hkdf"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -67,6 +71,7 @@ func (d *daemon) guardSegments(ctx context.Context) error {
 			news := false
 			for _, t := range d.taps {
 				probe := dataplane.LoopProbe{Node: d.id, VNI: t.VNI}
+				probe.Proof = proofOf(d.keys.first(), &probe)
 				_ = t.tap.Inject(probe.AppendFrame(nil, packet.MAC(d.station.MAC))) // a TAP that is down has no loop
 				for i := range all {
 					if all[i].VNI == t.VNI && d.loops.set(t.VNI, d.looped(&all[i])) {
@@ -91,7 +96,7 @@ func (d *daemon) guardSegments(ctx context.Context) error {
 // bridges are connected goes on, for all.
 func (d *daemon) looped(s *dataplane.SegmentStats) (why string) {
 	for _, l := range s.Loops {
-		if l.Age > loopHold || l.VNI != s.VNI || bytes.Compare(l.Node[:], d.id[:]) > 0 {
+		if l.Age > loopHold || l.VNI != s.VNI || bytes.Compare(l.Node[:], d.id[:]) > 0 || !d.proven(&l.LoopProbe) {
 			continue
 		}
 		if l.Node == d.id {
@@ -100,6 +105,29 @@ func (d *daemon) looped(s *dataplane.SegmentStats) (why string) {
 		return fmt.Sprintf("what node %s sends into its own bridge comes out of this one: the two are connected in another way as well, which carries the frames meanwhile; take that away, or the segment", d.nameOf(l.Node))
 	}
 	return ""
+}
+
+// proven says whether a node has sent p, and no host, which could block the segment by it.
+func (d *daemon) proven(p *dataplane.LoopProbe) bool {
+	if d.keys.ring == nil { // insecure
+		return p.Proof == proofOf(nil, p)
+	}
+	return slices.ContainsFunc(d.keys.ring.Keys(), func(key []byte) bool {
+		proof := proofOf(key, p)
+		return hmac.Equal(proof[:], p.Proof[:])
+	})
+}
+
+// proofOf is an HMAC-SHA256, cut, by a key of its own that is made of the gossip key (RFC 5869).
+func proofOf(gossipKey []byte, p *dataplane.LoopProbe) (proof [16]byte) {
+	key, err := hkdf.Key(sha256.New, gossipKey, nil, "weft loop probe", sha256.Size)
+	if err != nil {
+		panic("weftd: 32 bytes are within what HKDF gives: " + err.Error())
+	}
+	mac := hmac.New(sha256.New, key)
+	mac.Write(binary.BigEndian.AppendUint32(p.Node[:], p.VNI))
+	copy(proof[:], mac.Sum(nil))
+	return proof
 }
 
 func (d *daemon) nameOf(id membership.ID) string {

@@ -218,7 +218,7 @@ func (d *daemon) hear(view *membership.View) {
 	now := time.Now()
 	for i := range view.Members {
 		m := &view.Members[i]
-		if m.State != membership.StateUp {
+		if m.State != membership.StateUp && m.State != membership.StateGrace { // after a restart all are of the latter
 			continue
 		}
 		told := d.heard[m.ID]

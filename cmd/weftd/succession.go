@@ -194,7 +194,10 @@ func (d *daemon) resume() error {
 	}
 	d.prober.recall(s.states)
 	s.states = nil
-	d.decide(d.store.View(time.Now()), newLookup(d.host).way) // the kernel is as it was
+	view := d.store.View(time.Now())
+	d.decide(view, newLookup(d.host).way) // the kernel is as it was
+	d.recallHosts()
+	d.hear(&view)
 	if s.taker != nil {
 		return s.taker.Start()
 	}
@@ -213,7 +216,7 @@ func (d *daemon) inheritMembership() error {
 
 // keepHost has what weft adds to the kernel removed at the end, and not before.
 func (m *machine) keepHost() {
-	m.keep(m.unlessItStays(func() error { return second(m.host.Remove()) }))
+	m.keep(m.unlessItStays(func() error { return errors.Join(m.closeTAPs(), second(m.host.Remove())) }))
 }
 
 // unlessItStays is undo, but where the next process goes on with what it would undo.
