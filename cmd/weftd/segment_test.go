@@ -24,8 +24,8 @@ const (
 	officeBridge = "br0"
 	office       = "{name: office, vni: 100, bridge: br0}"
 
-	// segmentMTU is what the topology's underlay leaves for a segment.
-	segmentMTU = 1500 - 20 - 8 - 8 - 14 - 4
+	// segmentMTU is what the topology's underlay leaves for a segment, less 2 that keep full TCP segments aligned.
+	segmentMTU = 1500 - 20 - 8 - 8 - 14 - 4 - 2
 )
 
 // segmented makes count nodes with the bridge br0, configured with these segments, and starts nothing yet.

@@ -121,7 +121,7 @@ func (d *daemon) segmentMTU(s *config.Segment) int {
 	for _, a := range d.underlay.Addresses {
 		mtu = min(mtu, frameMTU(d.underlay.MTU, a)-vlanTag)
 	}
-	return max(mtu, minMTU)
+	return max(alignedMTU(mtu), minMTU)
 }
 
 // keepSegments brings the kernel's part of the segments to the configuration.
