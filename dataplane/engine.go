@@ -100,9 +100,11 @@ type Engine struct {
 // arrives by then is dropped for want of a route or a known peer.
 func New(pairs []Pair, can offload.Set) *Engine {
 	e := &Engine{links: make(map[string]*link), started: make(chan struct{}), began: time.Now()}
-	for _, tap := range pairs[0].Taps {
-		e.vnis = append(e.vnis, tap.VNI)
-		e.stations = append(e.stations, newStation(e.began, len(pairs)))
+	for _, p := range pairs[:min(1, len(pairs))] { // the others have the same
+		for _, tap := range p.Taps {
+			e.vnis = append(e.vnis, tap.VNI)
+			e.stations = append(e.stations, newStation(e.began, len(pairs)))
+		}
 	}
 	for i, p := range pairs {
 		e.workers = append(e.workers, newWorker(e, i, len(pairs), p, can))
