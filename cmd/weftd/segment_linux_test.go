@@ -10,7 +10,7 @@ import (
 // Nodes without weft have the segment by Linux's VXLAN device in their bridge, one of them over IPv6.
 func TestSegmentLinux(t *testing.T) {
 	t.Parallel()
-	const mtu = segmentMTU - 20 // an outer header of IPv6 is larger
+	const mtu = segmentMTU6
 	c := newCluster(t, 2)
 	a, b := c.members[0], c.members[1]
 	for _, m := range c.members {
@@ -70,7 +70,7 @@ func (c *cluster) bridged(n *linuxNode, machine byte, vteps ...string) *vm {
 	c.bridge(n.Node, officeBridge)
 	n.commands(c.t,
 		"ethtool -K eth0 tx off",
-		fmt.Sprintf("ip link add vxlan0 mtu %d type vxlan id %d local %s dstport 4789", segmentMTU-20, officeVNI, n.outer),
+		fmt.Sprintf("ip link add vxlan0 mtu %d type vxlan id %d local %s dstport 4789", segmentMTU6, officeVNI, n.outer),
 		"ip link set vxlan0 master br0 up")
 	for _, vtep := range vteps {
 		n.commands(c.t, "bridge fdb append 00:00:00:00:00:00 dev vxlan0 dst "+vtep)

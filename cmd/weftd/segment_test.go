@@ -26,6 +26,9 @@ const (
 
 	// segmentMTU is what the topology's underlay leaves for a segment, less 2 that keep full TCP segments aligned.
 	segmentMTU = 1500 - 20 - 8 - 8 - 14 - 4 - 2
+
+	// segmentMTU6 is the same where nodes have IPv6 addresses too.
+	segmentMTU6 = 1500 - 40 - 8 - 8 - 14 - 4 - 6
 )
 
 // segmented makes count nodes with the bridge br0, configured with these segments, and starts nothing yet.

@@ -111,6 +111,9 @@ func transfer(t *testing.T, from, to *topo.Pod, bytes int64) error {
 			return err
 		}
 		defer c.Close()
+		if err := c.SetDeadline(time.Now().Add(2 * patience)); err != nil {
+			return err
+		}
 		h := sha256.New()
 		_, err = io.CopyN(io.MultiWriter(c, h), rand.NewChaCha8([32]byte{1}), bytes)
 		h.Sum(sent[:0])
