@@ -102,7 +102,7 @@ scale: go ## gossip among 3 to 300 nodes, in virtual time: convergence, bytes, m
 sim-mutants: go ## breaks the rules of membership one by one, and sees that the simulation notices
 	go test -tags sim -count 1 -timeout 30m -v -run Mutants ./membership/sim
 
-bench: root need-bench bench-build ## compare with other overlays, 50 minutes; SCENARIOS= SUBJECTS= ROUNDS= narrow it
+bench: root need-bench bench-build ## compare with other overlays, an hour; SCENARIOS= SUBJECTS= ROUNDS= narrow it
 	@bin/weft-bench -bin bin $(if $(SCENARIOS),-scenarios $(SCENARIOS)) $(if $(SUBJECTS),-subjects $(SUBJECTS)) $(if $(ROUNDS),-rounds $(ROUNDS))
 
 bench-quick: root need-bench bench-build ## the same in two minutes: does the harness work?
