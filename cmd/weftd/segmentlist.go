@@ -17,8 +17,9 @@ func (d *daemon) Segments() control.SegmentList {
 		return list
 	}
 	view, choices := d.store.View(time.Now()), d.choices.Load()
+	waits := ""
 	if choices == nil {
-		choices = new([]choice)
+		choices, waits = new([]choice), "weftd does not carry packets yet"
 	}
 	stats := d.engine.Segments()
 	for _, t := range d.taps {
@@ -28,7 +29,7 @@ func (d *daemon) Segments() control.SegmentList {
 		}
 		if s.Reason = d.loops.blocked(t.VNI); s.Reason != "" {
 			s.State = control.SegmentBlocked
-		} else if s.Reason = d.trouble.of(t.trouble()); s.Reason != "" {
+		} else if s.Reason = cmp.Or(waits, d.trouble.of(t.trouble())); s.Reason != "" {
 			s.State = control.StateImpaired
 		}
 		i := slices.IndexFunc(stats, func(s dataplane.SegmentStats) bool { return s.VNI == t.VNI })
