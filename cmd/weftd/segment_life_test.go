@@ -95,3 +95,31 @@ func TestSegmentRestart(t *testing.T) {
 	c.joined(c.members...)
 	v21.reaches(c, v11)
 }
+
+// A takeover keeps the TAP, and where hosts are, and loses nothing between them.
+func TestSegmentTakeover(t *testing.T) {
+	t.Parallel()
+	c := segmented(t, 2, office)
+	for _, m := range c.members {
+		m.start()
+	}
+	c.joined(c.members...)
+	a, b := c.members[0], c.members[1]
+	v11, v21 := c.vm(a.Node, officeBridge, 11), c.vm(b.Node, officeBridge, 21)
+	v11.reaches(c, v21)
+	tcp := c.stream(v11.Pod, v21.Pod)
+	udp := newPump(t, v11.Pod, v21.Pod, light())
+	for _, m := range c.members {
+		before, tap, old := m.state(), m.tap(), m.daemon
+		m.start("--takeover")
+		m.replaced(before)
+		if err := old.Wait(); err != nil {
+			t.Errorf("the weftd before ended: %v", err)
+		}
+		if after := m.tap(); after != tap {
+			t.Errorf("%s: the TAP is interface %s, and was %s", m, after, tap)
+		}
+	}
+	udp.check(t, "two takeovers")
+	tcp.goesOn("two takeovers")
+}
