@@ -10,10 +10,12 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"golang.org/x/net/ipv4"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
@@ -38,7 +40,6 @@ func light() load { return load{size: 200, burst: 20, every: time.Millisecond, a
 type pump struct {
 	load
 	sent    atomic.Uint64
-	arrived atomic.Uint64
 	next    atomic.Uint64 // the number behind the highest that arrived
 	over    chan struct{}
 	ended   chan struct{} // closed when no more is sent
@@ -47,7 +48,6 @@ type pump struct {
 
 	paused time.Duration // the longest between two bursts
 	held   int           // bursts that were not sent, the receiver being behind
-	marks  []mark        // of the test's goroutine
 
 	// The receiver's.
 	seen    []bool // by number
@@ -56,7 +56,7 @@ type pump struct {
 	longest time.Duration // between two arrivals
 }
 
-// newPump starts one. It ends with stop.
+// newPump starts one. It ends with stop. Both ends take many packets a system call, so that it is not they who set the rate.
 func newPump(t *testing.T, from, to *topo.Pod, l load) *pump {
 	t.Helper()
 	p := &pump{load: l, over: make(chan struct{}), ended: make(chan struct{})}
@@ -74,7 +74,8 @@ func newPump(t *testing.T, from, to *topo.Pod, l load) *pump {
 	}
 	var optionErr error
 	err = raw.Control(func(fd uintptr) { // what waits is delivered at once, faster than it is read
-		optionErr = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 256<<20)
+		optionErr = errors.Join(unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 256<<20),
+			unix.SetsockoptInt(int(fd), unix.SOL_UDP, unix.UDP_GRO, 1))
 	})
 	if err := errors.Join(err, optionErr); err != nil {
 		t.Fatal(err)
@@ -97,68 +98,122 @@ func (p *pump) send() error {
 	defer close(p.ended)
 	tick := time.NewTicker(p.every)
 	defer tick.Stop()
-	at := 1 // packets in a write
-	if p.super {
-		at = p.burst
-	}
-	packets := make([]byte, at*p.size)
-	for last := time.Now(); ; {
+	conn, messages := ipv4.NewPacketConn(p.out), p.messages()
+	for last := time.Now(); ; { // when what has been sent was due
 		select {
 		case <-p.over:
 			return nil
 		case <-tick.C:
 		}
-		now := time.Now()
-		p.paused = max(p.paused, now.Sub(last))
+		late := time.Since(last)
+		p.paused = max(p.paused, late)
+		due := int(late / p.every)
+		last = last.Add(time.Duration(due) * p.every)
 		// What this thread has not sent while it had no CPU is not made up for: nobody
 		// holds as much at once.
-		due := min(int(now.Sub(last)/p.every), 5) * p.burst / at
-		last = now
-		for range due {
+		for range min(due, 20) {
 			if p.ahead > 0 && p.sent.Load()-p.next.Load() > uint64(p.ahead) {
 				p.held++
 				continue
 			}
-			for i := range at {
-				binary.BigEndian.PutUint64(packets[i*p.size:], p.sent.Load()+uint64(i))
-			}
-			if _, err := p.out.Write(packets); err != nil {
+			if err := p.sendBurst(conn, messages); err != nil {
 				return err
 			}
-			p.sent.Add(uint64(at))
 		}
 	}
 }
 
+// messages are a burst: one for each packet, or one for all.
+func (p *pump) messages() []ipv4.Message {
+	all := make([]byte, p.burst*p.size)
+	if p.super {
+		return []ipv4.Message{{Buffers: [][]byte{all}}}
+	}
+	var messages []ipv4.Message
+	for packet := range slices.Chunk(all, p.size) {
+		messages = append(messages, ipv4.Message{Buffers: [][]byte{packet}})
+	}
+	return messages
+}
+
+// sendBurst numbers the packets of a burst, and sends them.
+func (p *pump) sendBurst(conn *ipv4.PacketConn, messages []ipv4.Message) error {
+	number := p.sent.Load()
+	for _, m := range messages {
+		for packet := range slices.Chunk(m.Buffers[0], p.size) {
+			binary.BigEndian.PutUint64(packet, number)
+			number++
+		}
+	}
+	for len(messages) > 0 {
+		n, err := conn.WriteBatch(messages, 0)
+		if err != nil {
+			return err
+		}
+		for _, m := range messages[:n] {
+			p.sent.Add(uint64(m.N / p.size))
+		}
+		messages = messages[n:]
+	}
+	return nil
+}
+
 func (p *pump) receive() error {
-	packet := make([]byte, 2*p.size)
-	var highest uint64
+	conn := ipv4.NewPacketConn(p.in)
+	messages := make([]ipv4.Message, 64)
+	for i := range messages {
+		messages[i] = ipv4.Message{Buffers: [][]byte{make([]byte, 1<<16)}, OOB: make([]byte, unix.CmsgSpace(4))}
+	}
 	last := time.Now()
 	for {
-		n, err := p.in.Read(packet)
+		n, err := conn.ReadBatch(messages, 0)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			return nil
 		}
-		if err != nil || n != p.size {
-			return fmt.Errorf("%d bytes: %w", n, err)
+		if err != nil {
+			return err
 		}
 		at := time.Now()
 		p.longest, last = max(p.longest, at.Sub(last)), at
-		number := binary.BigEndian.Uint64(packet)
-		if int(number) >= len(p.seen) {
-			p.seen = append(p.seen, make([]bool, int(number)+1-len(p.seen))...)
+		for _, m := range messages[:n] {
+			if err := p.take(m.Buffers[0][:m.N], m.OOB[:m.NN]); err != nil {
+				return err
+			}
 		}
-		if p.seen[number] {
-			p.doubles++
-		}
-		if number < highest {
-			p.late++
-		}
-		highest = max(highest, number)
-		p.next.Store(highest + 1)
-		p.seen[number] = true
-		p.arrived.Add(1)
 	}
+}
+
+// take enters the packets of a message, which are several where the kernel has kept them together: udp(7), UDP_GRO.
+func (p *pump) take(data, control []byte) error {
+	size := len(data)
+	if cmsgs, err := unix.ParseSocketControlMessage(control); err != nil {
+		return err
+	} else if len(cmsgs) == 1 && cmsgs[0].Header.Type == unix.UDP_GRO {
+		size = int(binary.NativeEndian.Uint32(cmsgs[0].Data))
+	}
+	if size != p.size || len(data)%size != 0 {
+		return fmt.Errorf("%d bytes came, in packets of %d; they were sent with %d", len(data), size, p.size)
+	}
+	for packet := range slices.Chunk(data, size) {
+		p.enter(binary.BigEndian.Uint64(packet))
+	}
+	return nil
+}
+
+// enter notes that the packet of that number has come.
+func (p *pump) enter(number uint64) {
+	if int(number) >= len(p.seen) {
+		p.seen = append(p.seen, make([]bool, int(number)+1-len(p.seen))...)
+	}
+	if p.seen[number] {
+		p.doubles++
+	}
+	next := p.next.Load()
+	if number+1 < next {
+		p.late++
+	}
+	p.next.Store(max(next, number+1))
+	p.seen[number] = true
 }
 
 // stop ends the stream, and says how many packets were sent and got lost.
@@ -195,15 +250,6 @@ func (p *pump) check(t *testing.T, what string) {
 	}
 }
 
-// mark is a moment of a stream, from which on it is called what.
-type mark struct {
-	what string
-	from uint64 // number
-}
-
-// mark has what is sent from here on be counted by what.
-func (p *pump) mark(what string) { p.marks = append(p.marks, mark{what, p.sent.Load()}) }
-
 // caughtUp waits until what has been sent so far has arrived, or is lost.
 func (p *pump) caughtUp(c *cluster) {
 	c.t.Helper()
@@ -217,24 +263,6 @@ func (p *pump) behind(upTo uint64) error {
 		return fmt.Errorf("the receiver has come to %d of %d", n, upTo)
 	}
 	return nil
-}
-
-// lost is how many packets got lost by what they were marked with. The stream must have ended.
-func (p *pump) lost() map[string]int {
-	lost := make(map[string]int)
-	for i, m := range p.marks {
-		until := p.sent.Load()
-		if i+1 < len(p.marks) {
-			until = p.marks[i+1].from
-		}
-		lost[m.what] += 0
-		for n := m.from; n < until; n++ {
-			if n >= uint64(len(p.seen)) || !p.seen[n] {
-				lost[m.what]++
-			}
-		}
-	}
-	return lost
 }
 
 // setSegment has the socket send superpackets of datagrams of that many bytes.
