@@ -78,16 +78,17 @@ func (f *Firewall) addTable(t *nftables.Table, want *table) error {
 			return err
 		}
 	}
-	accept := nftables.ChainPolicyAccept
 	for _, c := range want.chains {
-		handle := f.conn.AddChain(&nftables.Chain{Name: c.name, Table: t, Type: c.kind, Hooknum: &c.hook, Priority: &c.priority, Policy: &accept})
+		f.conn.AddChain(c.handle(t))
+	}
+	for _, c := range want.chains {
 		for _, r := range c.rules {
 			for _, e := range r.exprs {
 				if l, ok := e.(*expr.Lookup); ok {
 					l.SetID = ids[l.SetName]
 				}
 			}
-			f.conn.AddRule(&nftables.Rule{Table: t, Chain: handle, Exprs: r.exprs, UserData: comment(r.comment)})
+			f.conn.AddRule(&nftables.Rule{Table: t, Chain: c.handle(t), Exprs: r.exprs, UserData: comment(r.comment)})
 		}
 	}
 	return nil
@@ -108,6 +109,15 @@ func (f *Firewall) removeTable() (had bool, err error) {
 // is given here because the library would take it from a counter that all connections share without a lock.
 func (s set) handle(i int) *nftables.Set {
 	return &nftables.Set{Table: ownTable(), ID: uint32(i + 1), Name: s.name, KeyType: s.keyType, Interval: s.interval}
+}
+
+// handle is the chain of table t as the library takes it.
+func (c *chain) handle(t *nftables.Table) *nftables.Chain {
+	if c.kind == "" {
+		return &nftables.Chain{Name: c.name, Table: t}
+	}
+	accept := nftables.ChainPolicyAccept
+	return &nftables.Chain{Name: c.name, Table: t, Type: c.kind, Hooknum: &c.hook, Priority: &c.priority, Policy: &accept}
 }
 
 // elementsPerMessage keeps the list of elements below the 65,535 octets of a netlink attribute: one is 36 at the most.

@@ -103,11 +103,11 @@ func newLab(t *testing.T) *lab {
 		node = append(node, a.node)
 	}
 	l.cable(t, "eth0", l.underlay, underlay, node)
-	l.cable(t, "pod0", l.pod, pod, nil)
+	l.cable(t, "weft1a2b", l.pod, pod, nil)
 	l.cable(t, "weft0", l.remote, remote, nil)
 	for _, a := range addressings {
 		route(t, "eth0", a.peer, a.direct, a.outside, a.strangerPod)
-		route(t, "pod0", a.pod)
+		route(t, "weft1a2b", a.pod)
 		route(t, "weft0", a.remotePod)
 	}
 	return l

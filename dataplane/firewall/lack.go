@@ -52,8 +52,9 @@ func (f *Firewall) missing(c chain) []string {
 	var modules []string
 	for _, r := range c.rules {
 		for _, e := range r.exprs {
-			if _, ok := e.(*expr.Lookup); ok {
-				continue // needs a set, and is part of nf_tables
+			switch e.(type) {
+			case *expr.Lookup, *expr.Verdict:
+				continue // need a set or another chain, and are part of nf_tables
 			}
 			bare.rules = []rule{{exprs: []expr.Any{e}}}
 			if !slices.Contains(modules, moduleOf(e)) && f.lacks(bare) {

@@ -45,8 +45,8 @@ func (f *family) of(prefixes []netip.Prefix) []netip.Prefix {
 
 // What follows are parts of rules, in the form in which nft makes them, so that nft can list them.
 
-func inInterface(op expr.CmpOp, name string) []expr.Any {
-	return compareMeta(expr.MetaKeyIIFNAME, op, interfaceName(name))
+func inInterface(name string) []expr.Any {
+	return compareMeta(expr.MetaKeyIIFNAME, expr.CmpOpEq, interfaceName(name))
 }
 
 func outInterface(op expr.CmpOp, name string) []expr.Any {

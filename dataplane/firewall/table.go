@@ -17,7 +17,9 @@ const (
 	setDirect   = "direct"   // pods of peers that send directly
 	setPorts    = "data_ports"
 
-	chainMasquerade = "masquerade"
+	chainMasquerade   = "masquerade"
+	chainFromUnderlay = "from_underlay"
+	chainFromPods     = "from_pods"
 
 	// podDevices begins the names of the interfaces that the CNI plugin gives to pods (package wiring). Of what they send
 	// it has checked all at the interface itself, but for what comes there by way of an ifb: a packet that a queueing discipline has redirected, such as
@@ -40,7 +42,7 @@ type set struct {
 
 type chain struct {
 	name     string
-	kind     nftables.ChainType
+	kind     nftables.ChainType // "" for a chain without a hook, where a packet comes from another one
 	hook     nftables.ChainHook
 	priority nftables.ChainPriority
 	rules    []rule
@@ -53,7 +55,7 @@ type rule struct {
 
 // wantedTable is the table for s.
 func wantedTable(s State) *table {
-	t := &table{chains: []chain{prerouting(s), output()}}
+	t := &table{chains: []chain{prerouting(s), fromUnderlay(), fromPods(), output()}}
 	if s.Masquerade {
 		t.chains = append(t.chains, masquerade(s))
 	}
@@ -78,24 +80,28 @@ func wantedTable(s State) *table {
 // asked, and a datagram to such a port where no node is, that of another VXLAN say, is dropped as well. Connection
 // tracking, without which there is no masquerade, has fragments joined before priority raw; else the first one, which
 // holds the ports, is dropped.
+//
+// The kernel carries out rule after rule for each packet, and an interface's name is among the dearest to compare: so packets
+// part by where they come from first.
+//
+// The kernel carries out rule after rule for each packet, and packets part first by where they come from: with all rules
+// in one chain direct routes took 3 to 6 % more of the CPU.
 func prerouting(s State) chain {
-	c := chain{"prerouting", nftables.ChainTypeFilter, *nftables.ChainHookPrerouting, *nftables.ChainPriorityRaw, nil}
-	byPod := slices.Concat(inInterfaces(podDevices), inInterface(expr.CmpOpNeq, s.Tun), inInterface(expr.CmpOpNeq, s.Underlay))
-	for i := range families {
-		f := &families[i]
-		c.rules = append(c.rules, rule{"forged: by a pod, with an address that is not behind its interface",
-			slices.Concat(byPod, f.is(), f.fromElsewhere(), verdict(expr.VerdictDrop))})
-	}
-	for _, kind := range []byte{routerAdvertisement, redirect} {
-		c.rules = append(c.rules, rule{"pods are no routers", slices.Concat(byPod, icmpv6(kind), verdict(expr.VerdictDrop))})
-	}
+	c := chain{"prerouting", nftables.ChainTypeFilter, *nftables.ChainHookPrerouting, *nftables.ChainPriorityRaw, []rule{
+		{"what peers may send directly", append(inInterface(s.Underlay), &expr.Verdict{Kind: expr.VerdictGoto, Chain: chainFromUnderlay})},
+		{"weftd has looked at what it hands over", append(inInterface(s.Tun), &expr.Verdict{Kind: expr.VerdictAccept})},
+		{"what pods may send", append(inInterfaces(podDevices), &expr.Verdict{Kind: expr.VerdictJump, Chain: chainFromPods})},
+	}}
 	for i := range families {
 		f := &families[i]
 		c.rules = append(c.rules, rule{"pods do not reach data ports outside, where they would pass for their node",
 			slices.Concat(f.is(), toDataPort(setPorts), f.inSet(f.src, setOwn), f.notInSet(f.dst, setNetworks), verdict(expr.VerdictDrop))})
 	}
-	c.rules = append(c.rules, rule{"only the underlay is looked at",
-		append(inInterface(expr.CmpOpNeq, s.Underlay), &expr.Verdict{Kind: expr.VerdictAccept})})
+	return c
+}
+
+func fromUnderlay() chain {
+	c := chain{name: chainFromUnderlay}
 	for i := range families {
 		f := &families[i]
 		c.rules = append(c.rules, rule{"forged: not from a peer that may send without encapsulation",
@@ -103,6 +109,19 @@ func prerouting(s State) chain {
 	}
 	// From the underlay alone: what pods send to such a port of a pod stays tracked.
 	c.rules = append(c.rules, rule{"tunnels: no connection tracking", slices.Concat(toDataPort(setPorts), []expr.Any{&expr.Notrack{}})})
+	return c
+}
+
+func fromPods() chain {
+	c := chain{name: chainFromPods}
+	for i := range families {
+		f := &families[i]
+		c.rules = append(c.rules, rule{"forged: by a pod, with an address that is not behind its interface",
+			slices.Concat(f.is(), f.fromElsewhere(), verdict(expr.VerdictDrop))})
+	}
+	for _, kind := range []byte{routerAdvertisement, redirect} {
+		c.rules = append(c.rules, rule{"pods are no routers", append(icmpv6(kind), verdict(expr.VerdictDrop)...)})
+	}
 	return c
 }
 
