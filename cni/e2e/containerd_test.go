@@ -23,19 +23,12 @@ type containerd struct {
 	*criClient
 	n       *node
 	binary  string // containerd's
+	script  string // that starts it
 	process *topo.Process
 }
 
 // A mapping of a port of the node to one of a pod, both TCP.
 type mapping struct{ host, pod uint16 }
-
-// pod is one of a runtime's, with one container.
-type pod struct {
-	r         *containerd
-	id        string // of its sandbox
-	container string
-	addrs     []netip.Addr
-}
 
 const (
 	webPort = 8080 // of the image's server
@@ -76,25 +69,51 @@ disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.snapshotter.
 // startContainerd starts a containerd on the node, which knows the image and the network when this returns.
 func (n *node) startContainerd(binary, config string) *containerd {
 	n.t.Helper()
-	r := &containerd{n: n, binary: binary, criClient: newCRIClient(n.path("cri"))}
+	r := n.newContainerd(binary, config, containerdStart)
+	r.start()
+	r.importImage(filepath.Join(n.top.Dir(), "image.tar"))
+	return r
+}
+
+// newContainerd prepares a containerd, and writes the image.
+func (n *node) newContainerd(binary, config, script string) *containerd {
+	n.t.Helper()
+	r := &containerd{n: n, binary: binary, script: script, criClient: newCRIClient(n.path("cri"))}
 	n.t.Cleanup(r.close)
 	n.t.Cleanup(r.removeCgroups)
-	image := filepath.Join(n.top.Dir(), "image.tar")
-	err := errors.Join(os.MkdirAll(filepath.Join(n.libDir(), "run"), 0o755), writeImage(image),
+	err := errors.Join(os.MkdirAll(filepath.Join(n.libDir(), "run"), 0o755), writeImage(filepath.Join(n.top.Dir(), "image.tar")),
 		os.WriteFile(n.path("toml"), fmt.Appendf(nil, config, filepath.Join(n.libDir(), "containerd"), n.path("cri.state"), n.path("cri"), imageName, n.binDir(), n.confDir()), 0o600))
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	r.start()
-	n.run("ctr", "--address", n.path("cri"), "--namespace", "k8s.io", "image", "import", image)
 	return r
 }
 
+// importImage has kubelet's pods know the image of an archive.
+func (r *containerd) importImage(path string) {
+	r.n.t.Helper()
+	r.ctr("image", "import", path)
+}
+
+// ctr runs containerd's own client.
+func (r *containerd) ctr(args ...string) string {
+	r.n.t.Helper()
+	return r.n.run(append([]string{"ctr", "--address", r.n.path("cri"), "--namespace", "k8s.io"}, args...)...)
+}
+
+// start starts containerd, and waits until it knows its network.
 func (r *containerd) start() {
+	r.n.t.Helper()
+	r.launch()
+	r.n.eventually("containerd to know its network", r.ready)
+}
+
+// launch starts containerd, and waits until it answers.
+func (r *containerd) launch() {
 	n := r.n
 	n.t.Helper()
 	var err error
-	r.process, err = n.Start("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", containerdStart, "-",
+	r.process, err = n.Start("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", r.script, "-",
 		n.top.Dir(), n.libDir(), r.binary, n.path("toml"))
 	if err != nil {
 		n.t.Fatal(err)
@@ -104,13 +123,14 @@ func (r *containerd) start() {
 			n.t.Logf("log of %s's containerd:\n%s", n, log[max(0, len(log)-3000):])
 		}
 	})
-	n.eventually("containerd to know its network", func(ctx context.Context) error {
+	n.eventually("containerd to answer", func(ctx context.Context) error {
 		select {
 		case <-r.process.Done():
 			n.t.Fatal("containerd has ended")
 		default:
 		}
-		return r.ready(ctx)
+		_, err := r.call(ctx, "Status", nil)
+		return err
 	})
 }
 
@@ -214,46 +234,9 @@ func (r *containerd) addresses(ctx context.Context, id string) ([]netip.Addr, er
 	return addrs, nil
 }
 
-// serve makes a pod with the image's web server.
-func (r *containerd) serve(name string, ports ...mapping) *pod {
-	t := r.n.t
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	id, err := r.runSandbox(ctx, name, ports...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &pod{r: r, id: id}
-	container := message(nil).embed(1, message(nil).text(1, "web")).embed(2, message(nil).text(1, imageName)).
-		text(3, "/bin/busybox", "httpd", "-f", "-p", fmt.Sprint(webPort), "-h", "/www")
-	answer, err := r.call(ctx, "CreateContainer", message(nil).text(1, id).embed(2, container).embed(3, r.sandbox(name, ports)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.container = string(answer.first(1).inner)
-	if _, err := r.call(ctx, "StartContainer", message(nil).text(1, p.container)); err != nil {
-		t.Fatal(err)
-	}
-	if p.addrs, err = r.addresses(ctx, id); err != nil {
-		t.Fatal(err)
-	}
-	return p
-}
-
-// remove removes the pod.
-func (p *pod) remove(t *testing.T) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	if err := p.r.removeSandbox(ctx, p.id); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// exec runs a command of busybox's in the pod's container.
-func (p *pod) exec(ctx context.Context, args ...string) (string, error) {
-	answer, err := p.r.call(ctx, "ExecSync", message(nil).text(1, p.container).text(2, "/bin/busybox").text(2, args...).number(3, uint64(patience.Seconds())))
+// exec runs a command in a container, and returns what it prints.
+func (r *containerd) exec(ctx context.Context, container string, args ...string) (string, error) {
+	answer, err := r.call(ctx, "ExecSync", message(nil).text(1, container).text(2, args...).number(3, uint64(patience.Seconds())))
 	if err != nil {
 		return "", err
 	}
@@ -261,13 +244,4 @@ func (p *pod) exec(ctx context.Context, args ...string) (string, error) {
 		return "", fmt.Errorf("%s: exit status %d: %s", strings.Join(args, " "), code, answer.first(2).inner)
 	}
 	return string(answer.first(1).inner), nil
-}
-
-// fetch gets the page that shows the pod's address as the server sees it.
-func (p *pod) fetch(ctx context.Context, server netip.AddrPort) (netip.Addr, error) {
-	response, err := p.exec(ctx, "sh", "-c", fmt.Sprintf("printf '%s' | nc -w 5 %s %d", pageRequest, server.Addr(), server.Port()))
-	if err != nil {
-		return netip.Addr{}, err
-	}
-	return shownAddr(response)
 }

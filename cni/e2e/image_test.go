@@ -37,7 +37,7 @@ func writeImage(path string) error {
 	}
 	layer, err := archive(
 		file{"bin/", nil}, file{"etc/", nil}, file{"tmp/", nil}, file{"www/", nil}, file{"www/cgi-bin/", nil},
-		file{"bin/busybox", busybox}, file{"bin/sh", busybox},
+		file{"bin/busybox", busybox}, file{"bin/sh", busybox}, file{"bin/sysctl", busybox},
 		file{"www" + peerPage, []byte(peerScript)},
 	)
 	if err != nil {

@@ -69,6 +69,34 @@ func newTopology(t *testing.T) *topo.Topology {
 // the network.
 func newNode(t *testing.T, top *topo.Topology, number int, plugins, wiring string) *node {
 	t.Helper()
+	n := newHost(t, top, number, plugins)
+	keyFile := filepath.Join(top.Dir(), "gossip.key")
+	config := fmt.Sprintf(`nodeName: n%[1]d
+podNetwork: 10.244.0.0/16,fd00:10:244::/48
+podCIDR: 10.244.%[1]d.0/24,fd00:10:244:%[1]d::/64
+join: [198.51.100.1]
+gossipKeyFile: %[7]s
+socket: %[2]s
+stateDir: %[3]s
+cniConfDir: %[4]s
+cniBinDir: %[5]s
+cniWiring: %[6]s
+`, number, n.socket(), n.path("state"), n.confDir(), n.binDir(), wiring, keyFile)
+	err := errors.Join(os.WriteFile(n.path("yaml"), []byte(config), 0o600), os.WriteFile(keyFile, []byte(gossipKey), 0o600))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.startWeftd()
+	n.eventually("weftd to tell runtimes of its network", func(context.Context) error {
+		_, err := os.Stat(filepath.Join(n.confDir(), conflistName))
+		return err
+	})
+	return n
+}
+
+// newHost adds a node of that number without weftd, with the plugins of a folder.
+func newHost(t *testing.T, top *topo.Topology, number int, plugins string) *node {
+	t.Helper()
 	host, err := top.Node(fmt.Sprintf("n%d", number))
 	if err != nil {
 		t.Fatal(err)
@@ -84,27 +112,6 @@ func newNode(t *testing.T, top *topo.Topology, number int, plugins, wiring strin
 			t.Fatal(err)
 		}
 	}
-	keyFile := filepath.Join(top.Dir(), "gossip.key")
-	config := fmt.Sprintf(`nodeName: n%[1]d
-podNetwork: 10.244.0.0/16,fd00:10:244::/48
-podCIDR: 10.244.%[1]d.0/24,fd00:10:244:%[1]d::/64
-join: [198.51.100.1]
-gossipKeyFile: %[7]s
-socket: %[2]s
-stateDir: %[3]s
-cniConfDir: %[4]s
-cniBinDir: %[5]s
-cniWiring: %[6]s
-`, number, n.socket(), n.path("state"), n.confDir(), n.binDir(), wiring, keyFile)
-	err = errors.Join(os.WriteFile(n.path("yaml"), []byte(config), 0o600), os.WriteFile(keyFile, []byte(gossipKey), 0o600))
-	if err != nil {
-		t.Fatal(err)
-	}
-	n.startWeftd()
-	n.eventually("weftd to tell runtimes of its network", func(context.Context) error {
-		_, err := os.Stat(filepath.Join(n.confDir(), conflistName))
-		return err
-	})
 	return n
 }
 
@@ -193,13 +200,6 @@ func (n *node) fetch(ctx context.Context, server netip.AddrPort) (shown netip.Ad
 		return err
 	})
 	return shown, err
-}
-
-// shownAddr takes the last line of what the image's web server answers, its client's address.
-func shownAddr(response string) (netip.Addr, error) {
-	text := strings.TrimSpace(response)
-	a, err := netip.ParseAddr(strings.Trim(text[strings.LastIndexByte(text, '\n')+1:], "[]"))
-	return a.Unmap(), err
 }
 
 // has says whether the node's blocks contain the address.

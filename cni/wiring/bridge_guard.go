@@ -83,14 +83,16 @@ func bridgeGuard(conn *nftables.Conn, p Port, ends Ends) error {
 	return conn.SetAddElements(portsMap(t), portsElement(p.Device))
 }
 
-// removeBridgeGuard asks for the table first: it is not there where pods are routed, and a transaction that fails would
-// take as long as one that does not.
+// removeBridgeGuard takes the device's part of the table away. Where pods are routed there is neither.
 func removeBridgeGuard(conn *nftables.Conn, device string) error {
 	table := bridgeTable()
 	if _, err := conn.ListTableOfFamily(table.Name, table.Family); isNone(err) {
 		return nil
 	} else if err != nil {
 		return fmt.Errorf("find nftables table bridge %s: %w", table.Name, err)
+	}
+	if there, err := hasPart(conn, device); err != nil || !there {
+		return inBridgeTable(device, err)
 	}
 	parts := []func() error{ // each refers to the next
 		func() error { return conn.SetDeleteElements(portsMap(table), portsElement(device)) },
@@ -109,6 +111,22 @@ func removeBridgeGuard(conn *nftables.Conn, device string) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// hasPart says whether one of the device's chains is there; without the first of them the device is not in the map. It is
+// asked for because a transaction that fails, such as one that deletes what there is not, waits for an RCU grace
+// period, 10 ms (nf_tables_abort, net/netfilter/nf_tables_api.c).
+func hasPart(conn *nftables.Conn, device string) (bool, error) {
+	for _, chain := range []string{device, device + discoverySuffix} {
+		_, err := conn.ListChain(bridgeTable(), chain)
+		if err == nil {
+			return true, nil
+		}
+		if !strings.HasSuffix(err.Error(), unix.ENOENT.Error()) { // the library does not wrap it
+			return false, err
+		}
+	}
+	return false, nil
 }
 
 func transact(conn *nftables.Conn, parts ...func() error) error {

@@ -114,13 +114,22 @@ type guardRemoval struct {
 // remove takes the guard away, if there is one: a kernel without nf_tables, or without those of devices, has none.
 func (g *guardRemoval) remove(w *Wiring) (err error) {
 	if g.conn, err = w.nftables(nftables.AsLasting()); err == nil {
-		g.conn.DelTable(guardTable(g.device))
-		err = g.conn.Flush()
+		err = g.removeTable()
 	}
 	if g.conn == nil || err != nil && !isNone(err) {
 		return fmt.Errorf("remove nftables table netdev %s: %w", g.device, err)
 	}
 	return removeBridgeGuard(g.conn, g.device)
+}
+
+// removeTable asks first, for the reason that [hasPart] has.
+func (g *guardRemoval) removeTable() error {
+	t := guardTable(g.device)
+	if _, err := g.conn.ListTableOfFamily(t.Name, t.Family); err != nil {
+		return err
+	}
+	g.conn.DelTable(t)
+	return g.conn.Flush()
 }
 
 // isNone says whether it was refused to remove what there is not, or what the kernel does not know of.
