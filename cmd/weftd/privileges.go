@@ -14,7 +14,8 @@ import (
 const needed = 1 << unix.CAP_NET_ADMIN
 
 // optional are those that it keeps where the service manager left them: CAP_NET_RAW is for
-// iptables-legacy, which weftd runs to look at the host's rules (xtables opens a raw socket).
+// iptables-legacy, which weftd runs to look at the host's rules (xtables opens a raw socket),
+// and for the packet socket of a trace.
 const optional = 1 << unix.CAP_NET_RAW
 
 // restrict drops privileges. The daemon lives on with those that it cannot drop.

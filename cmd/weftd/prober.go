@@ -204,7 +204,7 @@ func (p *prober) tick(now time.Time) (next time.Time) {
 	defer p.mu.Unlock()
 	if now.Sub(p.asked) >= busyInterval {
 		p.look(now)
-		p.watches.expire(now)
+		p.watches.expire(now, "")
 	}
 	busy := func(w path.Way) bool {
 		known := p.peers[w.Peer]

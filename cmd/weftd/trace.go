@@ -22,14 +22,16 @@ import (
  * 3. what other programs' firewalls do to it
  * 4. the node that owns the destination, and the way to it
  * 5. a marked probe, sent in the pod's name by this node's kernel: what this node, the
- *    other one, and the destination make of it
+ *    other one, and the destination make of it, as taps of weftd and sniffers of the
+ *    two hosts' devices see it
  */
 
 // tracing is one trace.
 type tracing struct {
 	*daemon
 	control.Trace
-	tun string
+	tun    string
+	device string // of the pod that sends; "" where that is this node itself
 }
 
 // Trace follows a packet from source to destination. One is made at a time.
@@ -54,19 +56,22 @@ func (x *tracing) follow(ctx context.Context) error {
 		return nil
 	}
 	if x.Destination.Node == x.config.NodeName {
-		x.stay(out)
-		return nil
+		return x.stay(ctx, out)
 	}
 	c, ok := x.way()
 	if !ok {
 		return nil
 	}
 	x.Mode, x.MTU = c.mode, c.mtu
+	device := x.tun
 	if c.mode == modeDirect {
-		x.direct(ctx, c, out)
+		device = x.underlay.Interface
+	}
+	if out.Interface != device {
+		x.step("way", control.TraceFails, fmt.Sprintf("the kernel sends it by %s, and the way is by %s", out.Interface, device), "see `ip route show proto 119`, and which program changes it")
 		return nil
 	}
-	return x.probe(ctx, c)
+	return x.probe(ctx, c, device)
 }
 
 // step adds one, of this node.
@@ -176,14 +181,13 @@ func (x *tracing) leave() (out host.Way, ok bool) {
 			"see `weft ipam list` for the pods that are there")
 		return out, false
 	}
-	device := back.Interface
-	if device == "lo" { // the node itself sends
-		device = ""
+	if back.Interface != "lo" {
+		x.device = back.Interface
 	}
-	out, err = x.host.Passage(from, to, device)
+	out, err = x.host.Passage(from, to, x.device)
 	switch {
 	case errors.Is(err, syscall.EXDEV):
-		x.step(what, control.TraceFails, fmt.Sprintf("rp_filter on %s refuses it: the kernel would send answers another way", device), fmt.Sprintf("sysctl -w net.ipv4.conf.%s.rp_filter=2", device))
+		x.step(what, control.TraceFails, fmt.Sprintf("rp_filter on %s refuses it: the kernel would send answers another way", x.device), fmt.Sprintf("sysctl -w net.ipv4.conf.%s.rp_filter=2", x.device))
 	case err != nil:
 		x.step(what, control.TraceFails, err.Error(), "see `ip route get "+to.String()+"` and net.ipv4.ip_forward")
 	case x.Destination.Node == "":
@@ -221,14 +225,14 @@ func (x *tracing) firewalls() {
 	}
 }
 
-// stay ends the trace of a packet that does not leave this node.
-func (x *tracing) stay(out host.Way) {
+// stay traces a packet that does not leave this node.
+func (x *tracing) stay(ctx context.Context, out host.Way) error {
 	if out.Interface == x.tun {
 		x.step("route to the destination", control.TraceFails, fmt.Sprintf("%s is in this node's block, and no pod has it", x.Destination.Address), "see `weft ipam list` for the pods that are there")
-		return
+		return nil
 	}
 	x.MTU = out.MTU
-	x.Arrives, x.Verdict = control.TraceUnknown, fmt.Sprintf("stays on this node: the kernel hands it to %s, and weftd has no part in it", out.Interface)
+	return x.probe(ctx, nil, out.Interface)
 }
 
 // way says which node has the destination, and how packets go there.
@@ -259,23 +263,4 @@ func (x *tracing) way() (c *choice, ok bool) {
 		x.step("way", control.TraceOK, way, "")
 	}
 	return c, true
-}
-
-// direct ends the trace of a packet that no weftd sees: the two kernels carry it. What can be told is whether the way works.
-func (x *tracing) direct(ctx context.Context, c *choice, out host.Way) {
-	if out.Interface != x.underlay.Interface {
-		x.step("route on the sending node", control.TraceFails, fmt.Sprintf("it leaves by %s, and the direct way is by %s", out.Interface, x.underlay.Interface), "see `ip route show proto 119`, and which program changes it")
-		return
-	}
-	if c.static {
-		x.Verdict = "leaves this node directly; the other one does not run weft, and cannot be asked"
-		return
-	}
-	rtt, err := x.prober.ping(ctx, c.way())
-	if err != nil {
-		x.step("probe from TUN to TUN", control.TraceFails, err.Error(), "see whether the network between the nodes drops packets of pods' addresses; `mode: udp` does without")
-		return
-	}
-	x.stepAt(c.name, "probe from TUN to TUN", control.TraceOK, fmt.Sprintf("answered in %s", rtt.Round(time.Microsecond)), "")
-	x.Verdict = fmt.Sprintf("reaches %s, whose kernel has the last step: no weftd sees direct packets; `tcpdump -ni any host %s` does", c.name, x.Destination.Address)
 }

@@ -37,6 +37,7 @@ func failing(t control.Trace) (s control.TraceStep) {
 }
 
 func TestTrace(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 2)
 	c.startAll()
 	n1, n2 := c.members[0], c.members[1]

@@ -2,12 +2,11 @@ package main
 
 import (
 	"context"
-	"fmt"
+	"slices"
 	"time"
 
 	"github.com/weft-net/weft/dataplane"
 	"github.com/weft-net/weft/dataplane/host"
-	"github.com/weft-net/weft/dataplane/packet"
 	"github.com/weft-net/weft/dataplane/path"
 )
 
@@ -22,7 +21,7 @@ const (
 
 // testify has p answer peers that trace a packet to here. It is called before run.
 func (p *prober) testify(h *host.Host, tun string) {
-	p.watches = watches{engine: p.engine, host: h, tun: tun, all: make(map[uint64]*watch)}
+	p.watches = watches{engine: p.engine, host: h, tun: tun, underlay: p.underlay, all: make(map[uint64]*watch)}
 	p.tracker.Observe(p.watches.observe)
 }
 
@@ -49,94 +48,82 @@ func (p *prober) unask(marker uint64) {
 
 // journey is what both nodes saw of a probe.
 type journey struct {
-	read, sent bool // from the TUN, to the underlay
-	dropped    bool // by this node, for reason
-	reason     dataplane.Reason
-	far        path.Sighting // what the far node saw
-	heard      bool          // it says something
-	answer     string        // what came back from where the probe went: "" for nothing
+	left     []string // devices of this node's that it went out by
+	sent     bool     // by weftd, to the underlay
+	dropped  bool     // by weftd, for reason
+	reason   dataplane.Reason
+	far      path.Sighting // what the far node saw
+	heard    bool          // it says something
+	answered bool
+	answer   marked // what came of it
+	returned bool   // the answer went out to the device of the pod that sent the probe
 }
 
-// over says that nothing more is to be learnt.
-func (j *journey) over() bool { return j.dropped || j.answer != "" || j.far.Has(path.Dropped) }
+// over says that nothing more is to be learnt; local is a source that is this node itself.
+func (j *journey) over(local bool) bool {
+	return j.dropped || j.far.Has(path.Dropped) || j.answered && (j.returned || local)
+}
 
 // look enters what passed this node.
-func (j *journey) look(tap *dataplane.Tap) {
+func (j *journey) look(tap *dataplane.Tap, sniffer *sniffer) {
 	_ = tap.Drain(func(c *dataplane.Captured) error {
 		switch {
-		case c.Dropped && c.Direction == dataplane.Out:
+		case c.Direction != dataplane.Out:
+		case c.Dropped:
 			j.dropped, j.reason = true, c.Reason
-		case c.Direction == dataplane.Out && c.Layer == dataplane.Inner:
-			j.read = true
-		case c.Direction == dataplane.Out:
+		case c.Layer == dataplane.Outer:
 			j.sent = true
-		case c.Layer == dataplane.Inner && !c.Dropped:
-			j.answer = icmpName(c)
 		}
 		return nil
 	})
+	sniffer.drain(func(s sniffed) {
+		switch {
+		case !s.probe:
+			j.answered, j.answer = true, s.marked
+			j.returned = j.returned || s.out
+		case s.out && !slices.Contains(j.left, s.device):
+			j.left = append(j.left, s.device)
+		}
+	})
 }
 
-// icmpName says what c, which quotes a probe, tells of it.
-func icmpName(c *dataplane.Captured) string {
-	const (
-		protocolICMP, unreachable, portUnreachable    = 1, 3, 3
-		protocolICMP6, unreachable6, portUnreachable6 = 58, 1, 4
-	)
-	var kind, code, protocol byte
-	var h packet.Header
-	if len(c.Data) == c.Length && packet.ParseInto(c.Data, &h) && len(c.Data) >= h.Transport+2 {
-		protocol, kind, code = h.Protocol, c.Data[h.Transport], c.Data[h.Transport+1]
-	}
-	switch {
-	case protocol == protocolICMP && kind == unreachable && code == portUnreachable,
-		protocol == protocolICMP6 && kind == unreachable6 && code == portUnreachable6:
-		return answerPort
-	case protocol == protocolICMP || protocol == protocolICMP6:
-		return fmt.Sprintf("an ICMP error (type %d, code %d) from %s", kind, code, c.Src)
-	}
-	return "a packet from " + c.Src.String()
-}
-
-// answerPort says that the probe has arrived: its destination has no such port.
-const answerPort = "port unreachable"
-
-// travel sends probes marked so, and finds out what becomes of them; there is a far node to be asked where w is not nil.
-func (d *daemon) travel(ctx context.Context, probe func() error, tap *dataplane.Tap, w *path.Way, marker uint64) (j journey, err error) {
-	ctx, cancel := context.WithTimeout(ctx, traceFor)
-	defer cancel()
+// travel sends probes with marker, and finds out what becomes of them; there is a far node to be asked where w is not nil.
+func (x *tracing) travel(ctx context.Context, tap *dataplane.Tap, sniffer *sniffer, w *path.Way, marker uint64) (j journey, err error) {
 	tick := time.NewTicker(askInterval)
 	defer tick.Stop()
-	var sent time.Time
 	ask := func() {
 		if w != nil {
-			if seen, heard := d.prober.ask(*w, marker); heard {
-				j.far, j.heard = seen, true
-			}
+			j.far, j.heard = x.prober.ask(*w, marker)
 		}
 	}
 	if w != nil {
-		defer d.prober.unask(marker)
+		defer x.prober.unask(marker)
+		ask()
+		for begun := time.Now(); !j.ready(time.Since(begun)) && ctx.Err() == nil; ask() {
+			<-tick.C
+		}
 	}
-	ask() // so that it looks before the probe comes
-	for begun := time.Now(); ; {
-		// A node that does not say that it looks is waited for once.
-		ready := w == nil || j.heard || time.Since(begun) > probeInterval
-		if ready && time.Since(sent) > probeInterval && !j.far.Has(path.Delivered) {
-			if err := probe(); err != nil {
+	var sent time.Time
+	for begun, over := time.Now(), false; time.Since(begun) < traceFor && ctx.Err() == nil; {
+		if !over && time.Since(sent) > probeInterval && !j.far.Has(path.Forwarded) {
+			if err := sendProbe(ctx, x.Source.Address, x.Destination.Address, markerBytes(marker)); err != nil {
 				return j, err
 			}
 			sent = time.Now()
 		}
-		select {
-		case <-ctx.Done():
-			return j, nil
-		case <-tick.C:
-		}
-		j.look(tap)
+		<-tick.C
+		j.look(tap, sniffer)
 		ask()
-		if j.over() && (w == nil || j.far.Has(path.Delivered) || j.dropped || j.far.Has(path.Dropped)) {
-			return j, nil
+		if over { // and the far node was asked once more since
+			break
 		}
+		over = j.over(x.device == "")
 	}
+	return j, ctx.Err()
+}
+
+// ready says whether the probe can be sent, so long after the far node was first asked to look: it does, or is not waited for
+// any longer. One that has just looked for another marker of this node's says that it cannot yet.
+func (j *journey) ready(after time.Duration) bool {
+	return j.far.Has(path.Watching) || after > probeInterval && !j.heard || after > watchFor+probeInterval
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/binary"
 	"hash/fnv"
 	"time"
 
@@ -11,43 +10,42 @@ import (
 )
 
 const (
-	// watchFor is how long a node looks for a peer's marker, and maxWatches for how many at once: one of each
-	// peer, and never so many that there are no taps left for captures.
-	watchFor   = 3 * time.Second
+	// watchFor is how long after a peer's last question a node looks for its marker, and maxWatches for how many at
+	// once: one of each peer, and never so many that there are no taps left for captures.
+	watchFor   = time.Second
 	maxWatches = 2
 
-	// markerMagic begins the payload of a probe, so that a pod's own data is none by chance.
-	markerMagic = 0x776566742d747263 // "weft-trc"
+	// turnAfter is how long after that its next marker takes the place of one: more than some questions lost.
+	turnAfter = 3 * askInterval
 )
-
-// markerBytes is the payload of a probe with that marker.
-func markerBytes(marker uint64) []byte {
-	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, markerMagic), marker)
-}
 
 // watches is what this node looks for on behalf of peers that trace a packet to here. The prober owns
 // it, and locks it.
 type watches struct {
-	engine *dataplane.Engine
-	host   *host.Host
-	tun    string
-	all    map[uint64]*watch // by marker
+	engine   *dataplane.Engine
+	host     *host.Host
+	tun      string
+	underlay string            // interface
+	all      map[uint64]*watch // by marker
 }
 
 type watch struct {
-	peer  string
-	tap   *dataplane.Tap
-	until time.Time
-	seen  path.Sighting
+	peer    string
+	tap     *dataplane.Tap
+	sniffer *sniffer
+	asked   time.Time // last
+	seen    path.Sighting
 }
 
 // observe says what was seen of a marker, and begins to look for it where that is new.
 func (w *watches) observe(peer string, marker uint64, now time.Time) path.Sighting {
-	w.expire(now)
 	if found := w.all[marker]; found != nil && found.peer == peer {
-		w.look(found)
+		found.asked = now
+		found.look()
+		found.sniffer.drain(func(s sniffed) { found.seen |= w.sight(&s) })
 		return found.seen
 	}
+	w.expire(now, peer)
 	for _, other := range w.all {
 		if other.peer == peer || len(w.all) == maxWatches {
 			return 0
@@ -57,12 +55,18 @@ func (w *watches) observe(peer string, marker uint64, now time.Time) path.Sighti
 	if err != nil {
 		return 0
 	}
-	w.all[marker] = &watch{peer: peer, tap: tap, until: now.Add(watchFor), seen: path.Watching}
-	return path.Watching
+	sniffer, err := openSniffer(markerBytes(marker))
+	if err != nil {
+		tap.Close()
+		return 0
+	}
+	begun := &watch{peer: peer, tap: tap, sniffer: sniffer, asked: now, seen: path.Watching | path.Sniffing}
+	w.all[marker] = begun
+	return begun.seen
 }
 
 // look enters what the tap has.
-func (w *watches) look(x *watch) {
+func (x *watch) look() {
 	_ = x.tap.Drain(func(c *dataplane.Captured) error {
 		switch {
 		case c.Direction == dataplane.Out:
@@ -76,19 +80,41 @@ func (w *watches) look(x *watch) {
 			x.seen |= path.Arrived
 		default:
 			x.seen |= path.Delivered
-			if way, err := w.host.Way(c.Dst); err == nil && way.Interface != w.tun {
-				x.seen |= path.Routed
-			}
 		}
 		return nil
 	})
 }
 
-// expire ends what is over.
-func (w *watches) expire(now time.Time) {
+// sight is what a packet at a device tells.
+func (w *watches) sight(s *sniffed) (seen path.Sighting) {
+	switch {
+	case !s.probe && s.out && s.device == w.underlay:
+		return path.Answered
+	case !s.probe:
+		return 0
+	case s.out:
+		if s.device != w.tun && s.device != w.underlay {
+			return path.Forwarded
+		}
+		return 0
+	}
+	if s.device != w.tun { // by the underlay, or by a port of it that shows it first
+		seen = path.Arrived
+	}
+	if way, err := w.host.Way(s.to); err == nil && way.Interface != w.tun {
+		seen |= path.Routed
+		if way.Interface == "lo" {
+			seen |= path.Forwarded
+		}
+	}
+	return seen
+}
+
+// expire ends what is over; next is a peer that asks about another marker, "" for none.
+func (w *watches) expire(now time.Time, next string) {
 	for marker, x := range w.all {
-		if now.After(x.until) {
-			x.tap.Close()
+		if idle := now.Sub(x.asked); idle > watchFor || idle > turnAfter && x.peer == next {
+			x.close()
 			delete(w.all, marker)
 		}
 	}
@@ -97,9 +123,14 @@ func (w *watches) expire(now time.Time) {
 // close ends all.
 func (w *watches) close() {
 	for _, x := range w.all {
-		x.tap.Close()
+		x.close()
 	}
 	clear(w.all)
+}
+
+func (x *watch) close() {
+	x.tap.Close()
+	x.sniffer.close()
 }
 
 // reasonCode is what two nodes, perhaps of different versions, agree to call a reason: 16 bits of a hash of its name.

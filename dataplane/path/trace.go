@@ -3,7 +3,8 @@ package path
 import "time"
 
 // Sighting is what a node has seen of a packet that bears a marker, in the 4 bytes that a message has for
-// it. The flags are set one after the other as the packet goes on, but that Dropped ends it.
+// it. The flags are set one after the other as the packet goes on, but that Dropped ends it. One that a version does
+// not know it passes over.
 type Sighting uint32
 
 const (
@@ -13,6 +14,8 @@ const (
 	Delivered                      // it was written to the TUN
 	Routed                         // the kernel has a route for it to a device, and not back into the pod network
 	Answered                       // an answer to it left, for the node that asks
+	Sniffing                       // the node also looks at what its kernel carries past weftd; without it, Forwarded is 0
+	Forwarded                      // the kernel sent it out by such a device, or the destination is the node itself
 )
 
 // reasonShift is where a code for the reason of a drop stands, which the two ends agree on.
