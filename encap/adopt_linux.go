@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
-	"os"
 	"slices"
 	"strings"
 
@@ -205,15 +204,34 @@ func takeSocket(given map[string]int, name string, at netip.AddrPort) (fd int, e
 
 // Brace makes room for what arrives while nobody receives: until Relax a receive socket holds
 // bracedBuffer in place of socketBuffer. Where the kernel does not allow it, all stays as it is.
-func (p *Port) Brace() { p.buffer(bracedBuffer) }
-
-// Relax undoes Brace. What has arrived stays.
-func (p *Port) Relax() { p.buffer(socketBuffer) }
-
-func (p *Port) buffer(size int) {
-	for name, fd := range p.Descriptors() {
-		if strings.HasPrefix(name, "receive.") {
-			_ = os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, size))
-		}
+func (p *Port) Brace() {
+	for _, fd := range p.receiving() {
+		setBuffer(fd, bracedBuffer)
 	}
 }
+
+// Relax undoes Brace where no more waits than would fill half of the usual buffer: what arrives beside more would be
+// dropped. done says that it has for all sockets.
+func (p *Port) Relax() (done bool) {
+	done = true
+	for _, fd := range p.receiving() {
+		info, err := memory(fd)
+		if err == nil && info[memoryWaiting] > socketBuffer {
+			done = false
+			continue
+		}
+		setBuffer(fd, socketBuffer)
+	}
+	return done
+}
+
+func (p *Port) receiving() (fds []int) {
+	for name, fd := range p.Descriptors() {
+		if strings.HasPrefix(name, "receive.") {
+			fds = append(fds, fd)
+		}
+	}
+	return fds
+}
+
+func setBuffer(fd, size int) { _ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, size) }

@@ -189,3 +189,42 @@ func TestAdoptOpensWhatWasShut(t *testing.T) {
 		t.Errorf("VXLAN is at %d (%v): %v", number, open, next.Closed())
 	}
 }
+
+// A braced port drops nothing that an ordinary one would, and stays braced for as long as much waits there.
+func TestRelaxWaitsForTheQueue(t *testing.T) {
+	const size, datagrams = 60_000, 500 // 30 MB, where an ordinary buffer holds 16
+	p := listenAs(t, ListenConfig{Addrs: []netip.Addr{netip.MustParseAddr("127.0.0.1")}, Ports: map[Codec]uint16{UDP: 0}, Need: UDP, Workers: 1})
+	number, _ := p.Number(UDP)
+	if !p.Relax() {
+		t.Error("nothing waits, and it is not relaxed")
+	}
+	p.Brace()
+	c, err := net.DialUDP("udp4", nil, &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: int(number)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	data := make([]byte, size)
+	for range datagrams {
+		if _, err := c.Write(data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n, err := p.Overflows(); n != 0 || err != nil {
+		t.Fatalf("%d datagrams were dropped (%v)", n, err)
+	}
+	if p.Relax() {
+		t.Error("it is relaxed though 30 MB wait")
+	}
+	for range datagrams {
+		if _, err := unix.Read(p.receiving()[0], data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !p.Relax() {
+		t.Error("nothing waits any more, and it is not relaxed")
+	}
+	if got, err := unix.GetsockoptInt(p.receiving()[0], unix.SOL_SOCKET, unix.SO_RCVBUF); got != 2*socketBuffer || err != nil {
+		t.Errorf("its buffer has %d bytes (%v)", got, err)
+	}
+}

@@ -126,18 +126,30 @@ func (p *Port) Overflows() (n uint64, err error) {
 func (p *Port) overflows() (n uint64, err error) {
 	for _, s := range p.sockets {
 		for _, r := range s.receivers {
-			const drops = 8 // SK_MEMINFO_DROPS, include/uapi/linux/sock_diag.h
-			var info [9]uint32
-			size := uint32(unsafe.Sizeof(info))
-			_, _, errno := unix.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(r.FD), unix.SOL_SOCKET, unix.SO_MEMINFO,
-				uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
-			if errno != 0 {
-				return 0, fmt.Errorf("count drops at the data ports of %s: %w", p.addrs, os.NewSyscallError("getsockopt SO_MEMINFO", errno))
+			info, err := memory(r.FD)
+			if err != nil {
+				return 0, fmt.Errorf("count drops at the data ports of %s: %w", p.addrs, err)
 			}
-			n += uint64(info[drops])
+			n += uint64(info[memoryDrops])
 		}
 	}
 	return n, nil
+}
+
+// What the kernel tells of a socket's memory, in bytes but for the drops: include/uapi/linux/sock_diag.h.
+const (
+	memoryWaiting = 0 // SK_MEMINFO_RMEM_ALLOC
+	memoryDrops   = 8 // SK_MEMINFO_DROPS
+)
+
+func memory(fd int) (info [9]uint32, err error) {
+	size := uint32(unsafe.Sizeof(info))
+	_, _, errno := unix.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_MEMINFO,
+		uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
+	if errno != 0 {
+		return info, os.NewSyscallError("getsockopt SO_MEMINFO", errno)
+	}
+	return info, nil
 }
 
 // Close closes the port. All workers must have ended.

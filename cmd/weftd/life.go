@@ -182,7 +182,9 @@ func (d *daemon) carry(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-relax.C:
-			d.port.Relax()
+			if !d.port.Relax() {
+				relax.Reset(relaxAfter)
+			}
 		case <-d.idle:
 			err := d.haltEngine()
 			if errors.Is(err, net.ErrClosed) {

@@ -20,7 +20,8 @@ import (
 const troubleStore = "systemd does not keep what packets wait in, so that a restart would lose some"
 
 // relaxAfter is how long after a hand-over the sockets' buffers that were made large for it are made
-// usual again: what has waited in them has long been taken by then.
+// usual again: what has waited in them has long been taken by then, unless processors are scarce. Then they are
+// looked at again as much later.
 const relaxAfter = time.Second
 
 // Who kept the descriptors of the process before.
