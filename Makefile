@@ -26,7 +26,9 @@ NEEDS_DEMO := ip=iproute2 ping=iputils-ping iperf3=iperf3 nsenter=util-linux
 NEEDS_TEST := $(NEEDS_DEMO) sysctl=procps gcc=gcc,libc6-dev ab=apache2-utils ethtool=ethtool nft=nftables iptables=iptables \
               busybox=busybox-static containerd=containerd runc=runc /usr/lib/cni/portmap=containernetworking-plugins \
               promtool=prometheus jsonschema=python3-jsonschema
-NEEDS_PACKAGE_TEST := debootstrap=debootstrap systemd-nspawn=systemd-container rpm=rpm qemu-aarch64-static=qemu-user-static
+NEEDS_PACKAGE_TEST := debootstrap=debootstrap systemd-nspawn=systemd-container rpm=rpm qemu-aarch64-static=qemu-user-static \
+              busybox=busybox-static containerd=containerd runc=runc /usr/lib/cni/portmap=containernetworking-plugins \
+              ip=iproute2 nsenter=util-linux sysctl=procps
 NEEDS_SOAK := $(NEEDS_DEMO) nft=nftables sysctl=procps
 NEEDS_BENCH := $(NEEDS_DEMO) sockperf=sockperf ab=apache2-utils
 
@@ -54,8 +56,8 @@ lint: go ## formatting, vet and staticcheck
 	@unformatted=$$(gofmt -l bench cmd cni dataplane encap membership); \
 	    [ -z "$$unformatted" ] || { echo "not formatted, run gofmt -w:" $$unformatted; exit 1; }
 	go vet ./...
-	go vet -tags netns,partition,containerd2,handover ./...
-	go run $(STATICCHECK) -checks all,-ST1000,-ST1020,-ST1021,-ST1022 -tags netns,partition,containerd2,handover ./...
+	go vet -tags netns,partition,containerd2,handover,daemonset ./...
+	go run $(STATICCHECK) -checks all,-ST1000,-ST1020,-ST1021,-ST1022 -tags netns,partition,containerd2,handover,daemonset ./...
 	go -C cmd/weftd/packaging/release vet ./...
 	@said=$$(go run $(GOVULNCHECK) ./... 2>&1) || case "$$said" in \
 	    *"fetching vulnerabilities"*) said="known vulnerabilities were NOT looked for: $$said";; *) echo "$$said"; exit 1;; \

@@ -103,10 +103,11 @@ func (d *daemon) state(view *membership.View, waiting string) (state, reason str
 	return control.StateReady, view.Self.Reason
 }
 
-// carries says whether the kernel has the routes of all blocks.
+// carries says whether the kernel has the routes of all blocks, and there are any: for a moment a node that may
+// claim one has not done so.
 func (d *daemon) carries(blocks []netip.Prefix) bool {
 	carried := d.carried.Load()
-	return carried != nil && !slices.ContainsFunc(blocks, func(p netip.Prefix) bool { return !slices.Contains(*carried, p) })
+	return carried != nil && len(blocks) > 0 && !slices.ContainsFunc(blocks, func(p netip.Prefix) bool { return !slices.Contains(*carried, p) })
 }
 
 func (d *daemon) certificate() control.Certificate {

@@ -53,6 +53,10 @@ func TestState(t *testing.T) {
 	is(control.StateStarting, "routes are not in place", "")
 	d.carried.Store(&d.config.PodCIDRs)
 	is(control.StateReady, "", "")
+	d.allotter = new(membership.Allot)
+	is(control.StateStarting, "routes are not in place", "")
+	view.Self.Prefixes = d.config.PodCIDRs
+	is(control.StateReady, "", "")
 	d.trouble.say(d.log, troubleHost, errors.New("add route: refused"))
 	is(control.StateImpaired, "add route: refused", "")
 	d.trouble.say(d.log, troubleUnderlay, errors.New("this host has no default route"))

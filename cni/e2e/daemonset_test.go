@@ -4,80 +4,169 @@ package e2e
 
 import (
 	"context"
+	"debug/elf"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
+	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
-	"time"
 )
 
+// tun is weftd's device.
+const tun = "weft0"
+
+// TestDaemonSet runs the image that `make package` has made on two nodes, as the Kubernetes manifest says, has the runtime
+// make pods by the plugin that weftd has installed, and replaces weftd under a TCP connection of theirs.
 func TestDaemonSet(t *testing.T) {
-	m := readManifest(t)
+	m := readManifest(t, "198.51.100.1, 198.51.100.2")
 	top := newTopology(t)
 	a, b := newKubelet(t, top, 1, m), newKubelet(t, top, 2, m)
-	t.Cleanup(func() {
-		for _, k := range []*kubelet{a, b} {
-			t.Logf("%s:\n%s", k.n, k.log("weftd"))
-		}
-	})
-	start := time.Now()
+	b.n.run("sysctl", "-w", "net.ipv4.conf.all.rp_filter=1", "net.ipv4.conf.default.rp_filter=1", "net.ipv4.conf.eth0.rp_filter=1") // as a strict host has it
 	a.run()
 	b.run()
-	a.awaitReady()
-	b.awaitReady()
-	t.Log("ready after", time.Since(start))
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	for _, args := range [][]string{{"status"}, {"peers"}, {"doctor"}} {
-		out, err := a.exec(ctx, a.weft.container, append([]string{"/usr/bin/weft"}, args...)...)
-		t.Log(out, err)
+	for _, k := range []*kubelet{a, b} {
+		k.healthy()
+		k.offers()
 	}
-	a.n.eventually("pod network", a.ready)
-	b.n.eventually("pod network", b.ready)
+	a.knows(b)
+	b.knows(a)
+
 	first, far := a.serve("first"), b.serve("far")
-	t.Log(first.addrs, far.addrs)
-	t.Log(far.r.n.run("ip", "-o", "addr"))
-	out, err := first.exec(ctx, "ping", "-c", "2", far.addrs[0].String())
-	t.Log(out, err)
-	t.Log(first.fetch(ctx, netip.AddrPortFrom(far.addrs[0], webPort)))
-	t.Log(far.exec(ctx, "sh", "-c", "nc -ll -p 9000 -e cat >/dev/null 2>&1 &"))
-	t.Log(first.exec(ctx, "sh", "-c", "(while :; do cut -d' ' -f1 /proc/uptime; sleep 0.02; done | nc "+far.addrs[0].String()+" 9000 | while read t; do read u x </proc/uptime; echo $t $u; done > /tmp/back) >/dev/null 2>&1 &"))
-	for range 2 {
-		time.Sleep(2 * time.Second)
-		t.Log(a.n.run("ip", "-o", "addr", "show", "dev", "weft0"))
-		s := time.Now()
-		_, err := a.call(ctx, "StopContainer", message(nil).text(1, a.weft.container).number(2, 30))
-		t.Log(err, time.Since(s))
-		t.Log(a.n.run("ip", "-o", "addr"))
-		t.Log(a.n.run("ip", "route"))
-		a.removeSandbox(ctx, a.weft.sandbox)
-		t.Log("removed", time.Since(s))
-		a.run()
-		t.Log("run", time.Since(s))
-		a.awaitReady()
-		t.Log("ready", time.Since(s))
-		t.Log(a.n.run("ip", "-o", "addr", "show", "dev", "weft0"))
-		time.Sleep(3 * time.Second)
+	first.reaches(far)
+	far.reaches(first)
+	a.traces(first, far)
+	s := first.stream(far)
+	before := a.n.run("ip", "-o", "address", "show", "dev", tun)
+	a.remove()
+	a.run()
+	a.healthy()
+	s.goesOn()
+	if after := a.n.run("ip", "-o", "address", "show", "dev", tun); after != before {
+		t.Errorf("after an upgrade the device is\n%sbefore it was\n%s", after, before)
 	}
-	out, err = first.exec(ctx, "cat", "/tmp/back")
-	t.Log(err)
-	gaps(t, out)
-	os.WriteFile("/tmp/im/back.txt", []byte(out), 0o644)
-	t.Fail()
+
+	a.remove()
+	b.remove()
+	a.stays()
+	first.remove(t)
+	far.remove(t)
 }
 
-func gaps(t *testing.T, out string) {
-	var last float64
-	n := 0
-	for line := range strings.Lines(out) {
-		var sent, got float64
-		fmt.Sscan(line, &sent, &got)
-		if n > 0 && got-last > 0.15 {
-			t.Logf("gap %.2f s", got-last)
-		}
-		last = got
-		n++
+// knows expects that the other node answers.
+func (k *kubelet) knows(other *kubelet) {
+	k.n.t.Helper()
+	k.n.eventually("an answer of "+other.n.String(), func(ctx context.Context) error {
+		_, err := k.weft(ctx, "ping", "--count", "1", other.n.String())
+		return err
+	})
+}
+
+// offers expects that the runtime has been given the network, and a plugin for this machine.
+func (k *kubelet) offers() {
+	n := k.n
+	n.t.Helper()
+	n.eventually("the runtime to know its network", k.ready)
+	plugin, err := elf.Open(filepath.Join(n.binDir(), "weft-cni"))
+	if err != nil {
+		n.t.Fatal(err)
 	}
-	t.Log(n, "lines")
+	defer plugin.Close()
+	machines := map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}
+	if plugin.Machine != machines[runtime.GOARCH] {
+		n.t.Errorf("the image is for %s", plugin.Machine)
+	}
+}
+
+// stays expects of a node whose DaemonSet has been deleted that it has what the runtime needs to remove pods.
+func (k *kubelet) stays() {
+	k.n.t.Helper()
+	for _, path := range []string{filepath.Join(k.n.confDir(), conflistName), filepath.Join(k.n.binDir(), "weft-cni")} {
+		if _, err := os.Stat(path); err != nil {
+			k.n.t.Error(err)
+		}
+	}
+}
+
+// reaches expects that p reaches other by ICMP and TCP, with its own address.
+func (p *pod) reaches(other *pod) {
+	n := p.r.n
+	n.t.Helper()
+	server := other.addrs[0]
+	n.eventually(fmt.Sprintf("%s to reach %s", p.addrs[0], server), func(ctx context.Context) error {
+		if out, err := p.exec(ctx, "ping", "-c", "1", "-W", "1", server.String()); err != nil {
+			return fmt.Errorf("%w\n%s", err, out)
+		}
+		shown, err := p.fetch(ctx, netip.AddrPortFrom(server, webPort))
+		if err == nil && shown != p.addrs[0] {
+			n.t.Fatalf("%s sees %s in place of %s", server, shown, p.addrs[0])
+		}
+		return err
+	})
+}
+
+// traces expects that both nodes see a probe which their kernels carry: that takes packet sockets.
+func (k *kubelet) traces(from, to *pod) {
+	k.n.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if out, err := k.weft(ctx, "trace", from.addrs[0].String(), to.addrs[0].String()); err != nil {
+		k.n.t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// stream is a TCP connection between two pods that brings back what is sent, a line at a time.
+type stream struct{ from *pod }
+
+// streamPort is the far pod's.
+const streamPort = "9000"
+
+func (p *pod) stream(to *pod) stream {
+	t := p.r.n.t
+	t.Helper()
+	s := stream{p}
+	for _, c := range []struct {
+		in     *pod
+		script string
+	}{
+		{to, fmt.Sprintf("nc -l -p %s -e cat", streamPort)},
+		{p, fmt.Sprintf("(while echo; do sleep 0.02; done) | nc %s %s >/tmp/back", to.addrs[0], streamPort)},
+	} {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		_, err := c.in.exec(ctx, "sh", "-c", "("+c.script+") >/dev/null 2>&1 &")
+		cancel()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.in == to {
+			p.r.n.eventually("the far pod to listen", func(ctx context.Context) error {
+				out, err := to.exec(ctx, "netstat", "-ltn")
+				if err == nil && !strings.Contains(out, ":"+streamPort) {
+					err = errors.New(out)
+				}
+				return err
+			})
+		}
+	}
+	s.goesOn()
+	return s
+}
+
+// goesOn waits until more has come back.
+func (s stream) goesOn() {
+	n := s.from.r.n
+	n.t.Helper()
+	var before string
+	n.eventually("a TCP connection between pods to go on", func(ctx context.Context) error {
+		lines, err := s.from.exec(ctx, "wc", "-l", "/tmp/back")
+		if before == "" {
+			before = lines
+		}
+		if err == nil && lines == before {
+			err = errors.New("nothing comes back")
+		}
+		return err
+	})
 }

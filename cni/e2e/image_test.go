@@ -29,7 +29,7 @@ const (
 )
 
 // writeImage writes a container image to path, in the format of `docker save`: a static busybox that sleeps. It serves
-// pods as their sandbox too.
+// pods as their sandbox too, and the Kubernetes manifest as the busybox that it has.
 func writeImage(path string) error {
 	busybox, err := staticBusybox()
 	if err != nil {

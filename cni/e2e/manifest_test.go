@@ -5,8 +5,8 @@ package e2e
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -15,14 +15,17 @@ import (
 
 const manifestPath = "../../cmd/weftd/kubernetes/weft.yaml"
 
+// joinKey is what whoever applies the manifest changes in its weft.yaml. Immutable.
+var joinKey = regexp.MustCompile(`(?m)^join: .*$`)
+
 // manifest is what the Kubernetes manifest has for a kubelet.
 type manifest struct {
 	config string // weft.yaml, of the ConfigMap
 	pod    podSpec
 }
 
-// podSpec is one of Kubernetes (staging/src/k8s.io/api/core/v1/types.go), as far as the manifest uses it: a key that is
-// not here is an error. What only the scheduler and the cluster's DNS look at is any.
+// podSpec is one of Kubernetes (staging/src/k8s.io/api/core/v1/types.go), with those keys only that the manifest has. What is
+// any makes no difference to containers: the scheduler, DNS, and a cluster that has services look at it.
 type podSpec struct {
 	HostNetwork                                                 bool
 	InitContainers, Containers                                  []containerSpec
@@ -35,8 +38,8 @@ type containerSpec struct {
 	Name, Image   string
 	Command, Args []string
 	Env           []struct {
-		Name, Value string
-		ValueFrom   struct{ FieldRef struct{ FieldPath string } }
+		Name      string
+		ValueFrom struct{ FieldRef struct{ FieldPath string } }
 	}
 	SecurityContext               securityContext
 	LivenessProbe, ReadinessProbe probe
@@ -44,14 +47,14 @@ type containerSpec struct {
 		Name, MountPath string
 		ReadOnly        bool
 	}
-	Resources any // requests only, which set weights
+	Resources struct{ Requests any } // a share of what is scarce
 }
 
 type securityContext struct {
 	Privileged, ReadOnlyRootFilesystem bool
 	AllowPrivilegeEscalation           *bool
 	Capabilities                       struct{ Add, Drop []string }
-	SeccompProfile                     *struct{ Type string }
+	SeccompProfile                     struct{ Type string }
 }
 
 type probe struct {
@@ -59,22 +62,21 @@ type probe struct {
 		Host, Path string
 		Port       int
 	}
-	InitialDelaySeconds, PeriodSeconds int
+	InitialDelaySeconds, PeriodSeconds int // which a test does not wait for
 }
 
-// volume is of one of the two kinds that the manifest has.
+// volume is of the host's or projected.
 type volume struct {
 	Name      string
-	HostPath  *struct{ Path, Type string }
-	Projected *projected
+	HostPath  struct{ Path, Type string }
+	Projected *struct {
+		DefaultMode os.FileMode
+		Sources     []struct{ ConfigMap, Secret struct{ Name string } }
+	}
 }
 
-type projected struct {
-	DefaultMode os.FileMode
-	Sources     []any // ConfigMap and Secret
-}
-
-func readManifest(t *testing.T) manifest {
+// readManifest reads the manifest as it is for a cluster whose nodes can join at addrs.
+func readManifest(t *testing.T, addrs string) manifest {
 	t.Helper()
 	text, err := os.ReadFile(manifestPath)
 	if err != nil {
@@ -92,21 +94,21 @@ func readManifest(t *testing.T) manifest {
 		}
 		switch object.Kind {
 		case "ConfigMap":
-			m.config = object.Data["weft.yaml"]
+			m.config = joinKey.ReplaceAllString(object.Data["weft.yaml"], "join: ["+addrs+"]")
 		case "DaemonSet":
-			if err := strictly(&object.Spec.Template.Spec, &m.pod); err != nil {
-				t.Fatalf("%s: the DaemonSet: %v", manifestPath, err)
+			if err := decode(&object.Spec.Template.Spec, &m.pod); err != nil {
+				t.Fatalf("%s: the DaemonSet's pod: %v", manifestPath, err)
 			}
 		}
 	}
-	if m.config == "" || len(m.pod.Containers) != 1 || !m.pod.HostNetwork {
-		t.Fatalf("%s has no weft.yaml, or no DaemonSet of one container in the host's network", manifestPath)
+	if !strings.Contains(m.config, addrs) || len(m.pod.Containers) != 1 || !m.pod.HostNetwork {
+		t.Fatalf("%s has no join, or no DaemonSet of one container in the host's network", manifestPath)
 	}
 	return m
 }
 
-// strictly decodes YAML as Kubernetes does, by way of JSON.
-func strictly(node *yaml.Node, into any) error {
+// decode takes YAML as Kubernetes does, by way of JSON. A key that into does not have is an error.
+func decode(node *yaml.Node, into any) error {
 	var tree any
 	if err := node.Decode(&tree); err != nil {
 		return err
@@ -118,14 +120,4 @@ func strictly(node *yaml.Node, into any) error {
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.DisallowUnknownFields()
 	return d.Decode(into)
-}
-
-// joining is the configuration with other nodes to join, which whoever applies the manifest has to set.
-func (m manifest) joining(addrs string) (string, error) {
-	before, after, ok := strings.Cut(m.config, "join: [")
-	_, rest, closed := strings.Cut(after, "]")
-	if !ok || !closed {
-		return "", fmt.Errorf("the ConfigMap's weft.yaml has no join: %q", m.config)
-	}
-	return before + "join: [" + addrs + "]" + rest + "\nmode: udp\n", nil
 }

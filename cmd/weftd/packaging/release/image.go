@@ -84,6 +84,9 @@ func configOf(img v1.Image, made v1.Time, arch, version string) *v1.ConfigFile {
 		Entrypoint: []string{"/usr/bin/weftd"},
 		Env:        []string{"PATH=/usr/bin"},
 		WorkingDir: "/",
+		// A runtime does not say whether weftd is to come back, as it is in an upgrade: killed, weftd leaves TUN, routes and rules
+		// to the next one, whereas at SIGTERM it removes them. What is left for good `weft down` removes.
+		StopSignal: "SIGKILL",
 		Labels: map[string]string{
 			"org.opencontainers.image.title":   "weft",
 			"org.opencontainers.image.version": version,

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Packages on real systems, in network and mount namespaces of their own: the .deb is installed, upgraded under traffic and purged in
-# a Debian with systemd, the .rpm installed and erased in an empty root, the arm64 programs started under qemu, and all of
-# it built twice, in two folders. Called by `make package-test`, at the project's top.
+# a Debian with systemd, the .rpm installed and erased in an empty root, the arm64 programs started under qemu, the image run by
+# containerd as the Kubernetes manifest says, and all of it built twice, in two folders. Called by `make package-test`, at the project's top.
 set -eu
 
 here=$PWD/cmd/weftd/packaging/test
@@ -39,6 +39,9 @@ rpm --root "$work/rpm" -V weft && { echo "rpm does not see a changed configurati
 rpm --root "$work/rpm" -e --noscripts weft
 [ ! -e "$work/rpm/usr/bin/weftd" ]
 grep -q "# mine" "$work/rpm/etc/weft/weft.yaml.rpmsave"
+
+step "the image as Kubernetes runs it"
+go test -tags netns,daemonset -count 1 -run DaemonSet ./cni/e2e
 
 step "a Debian"
 debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,iproute2,iperf3,iputils-ping,procps,nftables bookworm \
