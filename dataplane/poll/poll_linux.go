@@ -37,6 +37,7 @@ type Poller struct {
 	count   [8]byte       // what the eventfd says, which is of no interest
 	nothing unix.Timespec
 	busy    bool // the last Wait was short
+	home    home
 }
 
 // New makes a Poller that reads from queues, which may be left alone at times, and
@@ -67,7 +68,8 @@ func New(from, sockets []int) (*Poller, error) {
 //
 // An eager Wait stays awake for a while where the one before was short, but gives
 // the CPU to whoever else wants it. After a longer one it sleeps at once, so that
-// an idle node costs nothing.
+// an idle node costs nothing. One that is not eager keeps the thread, which must be
+// the same for all calls, on its CPU.
 func (p *Poller) Wait(full int, eager bool) error {
 	p.fds[write].Fd = int32(full)
 	for i, fd := range p.from {
@@ -76,6 +78,11 @@ func (p *Poller) Wait(full int, eager bool) error {
 		}
 	}
 	began := time.Now()
+	if eager {
+		p.home.roam()
+	} else {
+		p.home.keep(began)
+	}
 	ready := eager && p.busy && p.watch(began)
 	if !ready {
 		if _, err := unix.Ppoll(p.fds, nil, nil); err != nil {

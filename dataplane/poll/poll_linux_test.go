@@ -86,8 +86,7 @@ func start(p *Poller, full int) wait {
 	tid := make(chan int)
 	w := wait{returned: make(chan error, 1)}
 	go func() {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
+		runtime.LockOSThread() // never unlocked: the thread has a home
 		tid <- unix.Gettid()
 		w.returned <- p.Wait(full, false)
 	}()

@@ -93,6 +93,8 @@ for mode in direct udp vxlan auto udp; do
     sed -i "s/^mode: .*/mode: $mode/" "$root/etc/weft/weft.yaml"
     inside systemctl restart weftd || fail "restart in mode $mode"
     eventually inside ping -c 1 -W 1 10.244.2.0
+    inside weft trace 10.244.1.0 10.244.2.0 >"$work/trace" || { cat "$work/trace"; fail "a trace in mode $mode"; }
+    inside sh -c 'ps -L -o cls= -p $(systemctl show -p MainPID --value weftd)' | grep -q B || fail "the workers have not the policy that they ask for"
     ! inside journalctl -u weftd --no-pager -b | grep -iE "operation not permitted|permission denied|read-only file system" || fail "the unit forbids what weftd needs"
 done
 
