@@ -16,6 +16,7 @@ const stay = time.Second
 // CPU to CPU, for which both CPUs of a virtual machine leave it. The zero value is that of a thread that has none.
 type home struct {
 	all    unix.CPUSet // where the thread may run
+	here   unix.CPUSet // the home
 	chosen time.Time   // zero without a home
 	never  bool        // there is no choice, or a sandbox forbids it
 }
@@ -34,21 +35,24 @@ func (h *home) keep(now time.Time) {
 
 func (h *home) choose(now time.Time) {
 	var cpu uint32
-	var here unix.CPUSet
 	_, _, errno := unix.RawSyscall(unix.SYS_GETCPU, uintptr(unsafe.Pointer(&cpu)), 0, 0)
-	here.Set(int(cpu))
-	if errno != 0 || unix.SchedGetaffinity(0, &h.all) != nil || h.all.Count() < 2 || unix.SchedSetaffinity(0, &here) != nil {
+	h.here.Zero()
+	h.here.Set(int(cpu))
+	if errno != 0 || unix.SchedGetaffinity(0, &h.all) != nil || h.all.Count() < 2 || unix.SchedSetaffinity(0, &h.here) != nil {
 		h.never = true
 		return
 	}
 	h.chosen = now
 }
 
-// roam lets the thread run wherever it may.
+// roam lets the thread run wherever it may. Where somebody else has said meanwhile where that is, it stays so (taskset(1), cpuset(7)).
 func (h *home) roam() {
 	if h.chosen.IsZero() {
 		return
 	}
 	h.chosen = time.Time{}
-	_ = unix.SchedSetaffinity(0, &h.all) // of CPUs that it had
+	var is unix.CPUSet
+	if unix.SchedGetaffinity(0, &is) == nil && is == h.here {
+		_ = unix.SchedSetaffinity(0, &h.all) // of CPUs that it had
+	}
 }

@@ -58,6 +58,29 @@ func TestHome(t *testing.T) {
 	})
 }
 
+// What an operator says meanwhile holds.
+func TestHomeThatSomebodyElseChanged(t *testing.T) {
+	onAThread(t, func() {
+		var h home
+		h.keep(time.Now())
+		var all, other unix.CPUSet
+		all = h.all
+		for cpu := range len(all) * 64 {
+			if all.IsSet(cpu) && !h.here.IsSet(cpu) && other.Count() == 0 {
+				other.Set(cpu)
+			}
+		}
+		if err := unix.SchedSetaffinity(0, &other); err != nil {
+			t.Fatal(err)
+		}
+		h.roam()
+		var is unix.CPUSet
+		if err := unix.SchedGetaffinity(0, &is); err != nil || is != other {
+			t.Errorf("the thread may run on %v (%v), want %v", is, err, other)
+		}
+	})
+}
+
 // A thread that has one CPU keeps it, and is left alone.
 func TestHomeOfWhoHasOneCPU(t *testing.T) {
 	onAThread(t, func() {
