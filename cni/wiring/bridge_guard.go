@@ -83,42 +83,17 @@ func bridgeGuard(conn *nftables.Conn, p Port, ends Ends) error {
 	return conn.SetAddElements(portsMap(t), portsElement(p.Device))
 }
 
-// removeBridgeGuard takes the device's part of the table away. Where pods are routed there is neither.
-func removeBridgeGuard(conn *nftables.Conn, device string) error {
+// inBridgeTable says whether one of the device's chains is there, without the first of which the device is not in the map. Where
+// pods are routed there is no table.
+func inBridgeTable(conn *nftables.Conn, device string) (bool, error) {
 	table := bridgeTable()
 	if _, err := conn.ListTableOfFamily(table.Name, table.Family); isNone(err) {
-		return nil
+		return false, nil
 	} else if err != nil {
-		return fmt.Errorf("find nftables table bridge %s: %w", table.Name, err)
+		return false, err
 	}
-	if there, err := hasPart(conn, device); err != nil || !there {
-		return inBridgeTable(device, err)
-	}
-	parts := []func() error{ // each refers to the next
-		func() error { return conn.SetDeleteElements(portsMap(table), portsElement(device)) },
-		func() error { conn.DelChain(&nftables.Chain{Name: device, Table: table}); return nil },
-		func() error { conn.DelChain(&nftables.Chain{Name: device + discoverySuffix, Table: table}); return nil },
-	}
-	err := transact(conn, parts...)
-	if !isNone(err) {
-		return inBridgeTable(device, err)
-	}
-	// There is nothing, or others have taken a part of it.
-	var errs []error
-	for _, part := range parts {
-		if err := transact(conn, part); !isNone(err) {
-			errs = append(errs, inBridgeTable(device, err))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// hasPart says whether one of the device's chains is there; without the first of them the device is not in the map. It is
-// asked for because a transaction that fails, such as one that deletes what there is not, waits for an RCU grace
-// period, 10 ms (nf_tables_abort, net/netfilter/nf_tables_api.c).
-func hasPart(conn *nftables.Conn, device string) (bool, error) {
 	for _, chain := range []string{device, device + discoverySuffix} {
-		_, err := conn.ListChain(bridgeTable(), chain)
+		_, err := conn.ListChain(table, chain)
 		if err == nil {
 			return true, nil
 		}
@@ -129,20 +104,14 @@ func hasPart(conn *nftables.Conn, device string) (bool, error) {
 	return false, nil
 }
 
-func transact(conn *nftables.Conn, parts ...func() error) error {
-	for _, part := range parts {
-		if err := part(); err != nil {
-			return err
-		}
+// bridgeParts delete the device's part of the table.
+func bridgeParts(conn *nftables.Conn, device string) []func() error {
+	table := bridgeTable()
+	return []func() error{
+		func() error { return conn.SetDeleteElements(portsMap(table), portsElement(device)) },
+		func() error { conn.DelChain(&nftables.Chain{Name: device, Table: table}); return nil },
+		func() error { conn.DelChain(&nftables.Chain{Name: device + discoverySuffix, Table: table}); return nil },
 	}
-	return conn.Flush()
-}
-
-func inBridgeTable(device string, err error) error {
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf("remove %s from nftables table bridge %s: %w", device, bridgeTableName, err)
 }
 
 // bridgeGuards are the devices that have a chain, sorted.

@@ -111,25 +111,52 @@ type guardRemoval struct {
 	conn   *nftables.Conn
 }
 
-// remove takes the guard away, if there is one: a kernel without nf_tables, or without those of devices, has none.
+// remove takes away what there is of the guard: a kernel without nf_tables, or without those of devices, has none. It goes in one
+// transaction, since the kernel frees what each deletes after an RCU grace period, and the device's removal waits for those.
 func (g *guardRemoval) remove(w *Wiring) (err error) {
-	if g.conn, err = w.nftables(nftables.AsLasting()); err == nil {
-		err = g.removeTable()
-	}
-	if g.conn == nil || err != nil && !isNone(err) {
-		return fmt.Errorf("remove nftables table netdev %s: %w", g.device, err)
-	}
-	return removeBridgeGuard(g.conn, g.device)
-}
-
-// removeTable asks first, for the reason that [hasPart] has.
-func (g *guardRemoval) removeTable() error {
-	t := guardTable(g.device)
-	if _, err := g.conn.ListTableOfFamily(t.Name, t.Family); err != nil {
+	if g.conn, err = w.nftables(nftables.AsLasting()); err != nil {
 		return err
 	}
-	g.conn.DelTable(t)
-	return g.conn.Flush()
+	parts, err := g.parts()
+	if err == nil && len(parts) > 0 {
+		err = transact(g.conn, parts...)
+	}
+	if isNone(err) { // others have taken a part of it
+		err = nil
+		for _, part := range parts {
+			if one := transact(g.conn, part); !isNone(one) {
+				err = errors.Join(err, one)
+			}
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("remove the nftables rules of %s: %w", g.device, err)
+	}
+	return nil
+}
+
+// parts delete what is there, each what refers to the next. They are asked for first because a transaction that fails, such as one that deletes what there is
+// not, waits for a grace period too, 10 ms (nf_tables_abort, net/netfilter/nf_tables_api.c).
+func (g *guardRemoval) parts() (parts []func() error, err error) {
+	table := guardTable(g.device)
+	if _, err := g.conn.ListTableOfFamily(table.Name, table.Family); err == nil {
+		parts = append(parts, func() error { g.conn.DelTable(table); return nil })
+	} else if !isNone(err) {
+		return nil, err
+	}
+	if there, err := inBridgeTable(g.conn, g.device); err != nil || !there {
+		return parts, err
+	}
+	return append(parts, bridgeParts(g.conn, g.device)...), nil
+}
+
+func transact(conn *nftables.Conn, parts ...func() error) error {
+	for _, part := range parts {
+		if err := part(); err != nil {
+			return err
+		}
+	}
+	return conn.Flush()
 }
 
 // isNone says whether it was refused to remove what there is not, or what the kernel does not know of.
