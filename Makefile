@@ -76,7 +76,7 @@ netns: root need-test build ## tests with real daemons in network namespaces
 partition: root need-test build ## a partition longer than memberlist remembers its members, healed; 2 minutes
 	go test -tags partition -count 1 -timeout 5m -v -run Partition ./cmd/weftd
 
-handover: root need-test build ## restarts, takeovers and kills under load: packets lost, where, longest gaps; 8 minutes
+handover: root need-test build ## restarts, takeovers and kills under load: packets lost, where, longest gaps; 4 minutes
 	go test -tags netns,handover -count 1 -timeout 20m -v -run Handovers ./cmd/weftd
 
 soak: root need-soak build ## an hour of abuse, looking for leaks, lost connections and packets; MINUTES= and SEED= set it
