@@ -33,6 +33,7 @@ func turns(tb testing.TB) (all []turn) {
 			{"egress of IPv6 superpackets in fragments", replayed{six: true, size: 1232, segments: 20, way: 1200}},
 			{"egress of what is too big", replayed{six: true, way: 1000}},
 			{"ingress", replayed{in: true}},
+			{"ingress of repeated headers", replayed{in: true, rco: true, size: 500}},
 			{"ingress of TCP over IPv6", replayed{in: true, six: true, tcp: true}},
 		} {
 			c.what.codec = codec
@@ -95,6 +96,8 @@ func TestReplayIsForwarded(t *testing.T) {
 		{replayed{six: true, size: 1232, segments: 10, way: 1200}, 30, 30},
 		{replayed{in: true}, receives * 20, 11}, // 47 to a write, which 64 KiB hold, and a short rest
 		{replayed{in: true, codec: encap.VXLAN}, receives * 20, 11},
+		{replayed{in: true, rco: true, size: 1100}, receives * 58, 24}, // 61 to a superpacket, and a rest of each write
+		{replayed{in: true, rco: true, size: 1100, six: true, codec: encap.VXLAN}, receives * 58, 23},
 	} {
 		w, r := newReplay(t, c.what)
 		turn := w.egress.turn
@@ -106,6 +109,9 @@ func TestReplayIsForwarded(t *testing.T) {
 		}
 		if got := [2]int{r.sent + r.merged, r.sends + r.groups}; got != [2]int{c.packets, c.messages} {
 			t.Errorf("%+v: %d packets in %d calls, want %d in %d", c.what, got[0], got[1], c.packets, c.messages)
+		}
+		if r.most > mergeRound {
+			t.Errorf("%+v: %d packets in one write", c.what, r.most)
 		}
 	}
 }

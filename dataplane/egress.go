@@ -1,6 +1,7 @@
 package dataplane
 
 import (
+	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -60,6 +61,13 @@ type egress struct {
 	pkts    []packet.Packet
 	next, n int
 	last    bool // nothing more is to be taken from the kernel
+
+	// The last packet that had a way. Most of its successors are of the same flow.
+	routed struct {
+		tables   *tables
+		src, dst netip.Addr
+		owner    *peer
+	}
 
 	// What goes out: msgs[sent:] are still to be sent.
 	header     packet.Header
@@ -183,26 +191,16 @@ func (w *egress) forward(t *tables, p *packet.Packet) {
 		count, largest = w.segmenter.Len(), w.segmenter.PacketLen()
 	}
 
-	switch {
-	case count > packet.MaxSegments, p.GSO != packet.NoGSO && w.segmenter.HeaderLen() > maxHeaders-encap.Headroom:
+	if count > packet.MaxSegments || p.GSO != packet.NoGSO && w.segmenter.HeaderLen() > maxHeaders-encap.Headroom {
 		w.refuse(nil, p, Malformed, count)
 		return
-	case len(t.local.PodCIDRs) == 0:
-		w.refuse(nil, p, Fenced, count)
-		w.answers.add(t.address(h.Src), w.quote(p), h.Src, packet.NoRoute, 0)
-		return
-	case !t.isLocal(h.Src):
-		w.refuse(nil, p, Spoofed, count)
-		return
 	}
-	owner, ok := t.routes.Lookup(h.Dst)
-	switch {
-	case ok && owner == t.self:
-		w.refuse(nil, p, NotOurs, count)
-		return
-	case !ok || !owner.To.IsValid():
-		w.refuse(nil, p, NoRoute, count)
-		w.answers.add(t.address(h.Src), w.quote(p), h.Src, packet.NoRoute, 0)
+	owner, reason, ok := w.route(t, h)
+	if !ok {
+		w.refuse(nil, p, reason, count)
+		if reason == Fenced || reason == NoRoute {
+			w.answers.add(t.address(h.Src), w.quote(p), h.Src, packet.NoRoute, 0)
+		}
 		return
 	}
 	if t.local.ClampMSS {
@@ -213,6 +211,29 @@ func (w *egress) forward(t *tables, p *packet.Packet) {
 		return
 	}
 	w.encapsulate(owner, p, false)
+}
+
+// route is steps 2 and 3.
+func (w *egress) route(t *tables, h *packet.Header) (owner *peer, r Reason, ok bool) {
+	last := &w.routed
+	if last.tables == t && last.src == h.Src && last.dst == h.Dst {
+		return last.owner, 0, true
+	}
+	switch {
+	case len(t.local.PodCIDRs) == 0:
+		return nil, Fenced, false
+	case !t.isLocal(h.Src):
+		return nil, Spoofed, false
+	}
+	owner, ok = t.routes.Lookup(h.Dst)
+	switch {
+	case ok && owner == t.self:
+		return nil, NotOurs, false
+	case !ok || !owner.To.IsValid():
+		return nil, NoRoute, false
+	}
+	last.tables, last.src, last.dst, last.owner = t, h.Src, h.Dst, owner
+	return owner, 0, true
 }
 
 // refuse enters that p, which is count wire packets and where that is known for owner, goes no further.
@@ -234,76 +255,4 @@ func (w *egress) quote(p *packet.Packet) []byte {
 	payload := w.segmenter.Put(w.first, 0)
 	n += copy(w.first[n:], payload)
 	return w.first[:n]
-}
-
-// send sends what there is room for, and enters in the account what became of it.
-func (w *egress) send() error {
-	batch := w.msgs[w.sent:]
-	if len(batch) == 0 {
-		return nil
-	}
-	sent, err := w.wire.Send(batch)
-	datagrams := 0
-	for i := range batch[:sent] {
-		datagrams += batch[i].Segments
-		w.settle(&batch[i], w.fates[w.sent+i])
-	}
-	w.batches.wire.enter(datagrams)
-	w.sent += sent
-	return err
-}
-
-func (w *egress) settle(m *encap.Message, f fate) {
-	if m.Lost > 0 {
-		f.bytes = f.bytes * (m.Segments - m.Lost) / m.Segments
-		w.account.drop(reasonOf(m.Err), m.Lost)
-		if w.lens.taps != nil {
-			w.seeLost(f.peer, m)
-		}
-	}
-	arrived := m.Segments - m.Lost
-	w.account.Forwarded += uint64(arrived)
-	t := &f.peer.workers[w.index]
-	t.txPackets.Add(uint64(arrived))
-	t.txBytes.Add(uint64(f.bytes))
-}
-
-// answer writes the batch's ICMP errors to the TUN, where the kernel delivers
-// them as it would those of any router. They are counted apart: no packet that
-// was read became one.
-func (w *egress) answer() {
-	if w.at > 0 {
-		if batch := w.replies.take(); len(batch) > 0 {
-			_, _ = w.sources[w.at].queue.Write(batch) // who is not answered asks again
-		}
-		return
-	}
-	batch := w.answers.take()
-	if len(batch) == 0 {
-		return
-	}
-	refused, _ := w.queue.Write(batch) // a sender not told will learn it by time-out
-	w.icmpSent.Add(uint64(len(batch) - refused))
-}
-
-// stuck says whether the underlay had no room for all that was read.
-func (w *egress) stuck() bool { return w.sent < len(w.msgs) }
-
-// abandon accounts for what was read and will not be sent any more.
-func (w *egress) abandon() {
-	for _, m := range w.msgs[w.sent:] {
-		w.account.drop(SocketFull, m.Segments)
-	}
-	w.sent, w.msgs = 0, w.msgs[:0]
-	w.enter()
-}
-
-// enter puts the batch in the books.
-func (w *egress) enter() {
-	w.ledger.enter(&w.account)
-	w.account = Account{}
-	if w.supers > 0 {
-		w.batches.super.Add(uint64(w.supers))
-		w.supers = 0
-	}
 }

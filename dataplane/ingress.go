@@ -57,8 +57,13 @@ type ingress struct {
 	began  time.Time
 	now    uint32 // seconds
 
-	// The last packet that passed step 4. Most of its successors are of the same
-	// flow, and pass for the same reasons.
+	// The last sender of step 2, and the last packet that passed step 4. Most of its
+	// successors are of the same flow, and pass for the same reasons.
+	sender struct {
+		tables *tables
+		addr   netip.Addr
+		peer   *peer
+	}
 	passed struct {
 		tables   *tables
 		from     *peer
@@ -159,8 +164,8 @@ func (w *ingress) open(t *tables, m *encap.Received, codec encap.Codec) (datagra
 	if w.lens.taps != nil {
 		w.arrive(t, m, codec)
 	}
-	from, known := t.endpoints[m.Addr.Addr()]
-	packets, bytes := 0, 0
+	from, known := w.peer(t, m.Addr.Addr())
+	packets, carried := 0, 0
 	segment := m.SegmentSize
 	if known && from.Foreign && segment < m.N && w.whole(t, m, codec) {
 		segment = m.N
@@ -177,8 +182,11 @@ func (w *ingress) open(t *tables, m *encap.Received, codec encap.Codec) (datagra
 				w.seeStray(nil, rest[:size], UnknownPeer)
 			}
 		} else if n := w.accept(t, from, m, rest[:size], codec); n > 0 {
-			packets++
-			bytes += n
+			more := w.repeat(rest, size, n)
+			datagrams += more
+			packets += 1 + more
+			carried += (1 + more) * n
+			rest = rest[more*size:]
 		}
 		if rest = rest[size:]; len(rest) == 0 {
 			break
@@ -187,7 +195,7 @@ func (w *ingress) open(t *tables, m *encap.Received, codec encap.Codec) (datagra
 	if packets > 0 {
 		counters := &from.workers[w.index]
 		counters.rxPackets.Add(uint64(packets))
-		counters.rxBytes.Add(uint64(bytes))
+		counters.rxBytes.Add(uint64(carried))
 	}
 	return datagrams
 }
@@ -245,26 +253,4 @@ func (w *ingress) refuse(from *peer, p []byte, partial bool, r Reason) (size int
 		w.seeRefused(from, p, partial, r)
 	}
 	return 0
-}
-
-// plausible says whether sum, if there is one, is that of the transport header: a
-// peer does not get to write into any other place of a packet.
-func plausible(sum encap.Checksum, h *packet.Header) bool {
-	return sum == encap.Checksum{} || sum.Start == h.Transport && sum.Field == h.ChecksumField()
-}
-
-// admit checks the addresses of a packet from a peer.
-func (w *ingress) admit(t *tables, from *peer, h *packet.Header) (r Reason, ok bool) {
-	last := &w.passed
-	if last.tables == t && last.from == from && last.src == h.Src && last.dst == h.Dst {
-		return 0, true
-	}
-	if !t.mayCarry(from, h.Src) {
-		return Spoofed, false
-	}
-	if owner, ok := t.routes.Lookup(h.Dst); !ok || owner != t.self {
-		return NotOurs, false
-	}
-	last.tables, last.from, last.src, last.dst = t, from, h.Src, h.Dst
-	return 0, true
 }

@@ -57,12 +57,14 @@ func (w *egress) cut(owner *peer, p *packet.Packet, outer bool) {
 		n, inner, last := min(room, s.Len()-i), 0, 0
 		for range n {
 			head := w.headers[w.made:][:shim+s.HeaderLen()]
-			w.made += len(head)
-			payload := s.Put(head[shim:], i)
-			if sum == (encap.Checksum{}) {
-				s.Finish(head[shim:], payload)
+			var payload []byte
+			if i > 1 && i < s.Len()-1 && sum != (encap.Checksum{}) {
+				copy(head, w.headers[w.made-len(head):])
+				payload = s.Step(head[shim:], i)
+			} else {
+				payload = w.head(owner, head, shim, i, sum)
 			}
-			w.wrap(owner, head, shim, sum)
+			w.made += len(head)
 			w.pieces = append(w.pieces, head, payload)
 			last = len(head) + len(payload)
 			inner += last - shim
@@ -70,6 +72,16 @@ func (w *egress) cut(owner *peer, p *packet.Packet, outer bool) {
 		}
 		w.grow(m, n, last, inner)
 	}
+}
+
+// head writes what stands in front of segment i, whose own headers are behind shim bytes.
+func (w *egress) head(owner *peer, head []byte, shim, i int, sum encap.Checksum) (payload []byte) {
+	payload = w.segmenter.Put(head[shim:], i)
+	if sum == (encap.Checksum{}) {
+		w.segmenter.Finish(head[shim:], payload)
+	}
+	w.wrap(owner, head, shim, sum)
+	return payload
 }
 
 // message is what the next datagrams go into, of size bytes and in so many pieces

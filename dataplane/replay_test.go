@@ -19,6 +19,7 @@ type replay struct {
 	packet    packet.Packet // Start is 0
 	packets   int           // in one read
 	datagram  []byte
+	datagrams int // in one message
 	from      netip.AddrPort
 	receivers []encap.Receiver
 	full      int // the descriptor of a socket without room
@@ -30,6 +31,7 @@ type replay struct {
 	readErr        error // beside the packets
 	sends, sent    int   // messages, and datagrams in them
 	groups, merged int   // groups, and wire packets in them
+	most           int   // wire packets in one write
 }
 
 func (r *replay) FD() int      { return -1 }
@@ -51,10 +53,12 @@ func (r *replay) Read(arena []byte, pkts []packet.Packet) (n int, err error) {
 }
 
 func (r *replay) Write(groups []packet.Group) (int, error) {
+	before := r.merged
 	for i := range groups {
 		r.groups++
 		r.merged += len(groups[i].Members)
 	}
+	r.most = max(r.most, r.merged-before)
 	return 0, nil
 }
 
@@ -65,12 +69,12 @@ func (r *replay) Recv(i int, msgs []encap.Received) (int, error) {
 	return r.fill(msgs), nil
 }
 
-// fill gives messages of 20 datagrams.
+// fill gives messages of some datagrams each.
 func (r *replay) fill(msgs []encap.Received) int {
 	for i := range msgs {
 		m := &msgs[i]
 		m.N, m.Addr, m.SegmentSize = 0, r.from, len(r.datagram)
-		for range 20 {
+		for range r.datagrams {
 			m.N += copy(m.Buf[m.N:], r.datagram)
 		}
 	}
@@ -94,8 +98,9 @@ type replayed struct {
 	in       bool // whether they come from the peer
 	six      bool
 	tcp      bool
-	size     int // of the packet, or of its segments' payload, bytes; 0 is 1400
-	segments int // of superpackets; 0 is none
+	rco      bool // whether their checksums are left to this node, and there are as many as there can be
+	size     int  // of the packet, or of its segments' payload, bytes; 0 is 1400
+	segments int  // of superpackets; 0 is none
 
 	codec encap.Codec
 	way   int // the MTU of the way to the peer; 0 is 1472
@@ -199,8 +204,15 @@ func newReplay(tb testing.TB, what replayed) (*worker, *replay) {
 		r.packets = 3
 	}
 	tunnel := back(c)
-	framed := slices.Concat(make([]byte, encap.Headroom), reference.Complete(r.packet))
-	r.datagram = framed[tunnel.Encap(framed, encap.Headroom, encap.Checksum{}):]
+	inner, sum := reference.Complete(r.packet), encap.Checksum{}
+	if what.rco {
+		inner, sum = r.packet.Buf, encap.Checksum{Start: r.packet.CsumStart, Field: r.packet.CsumStart + r.packet.CsumOffset}
+	}
+	framed := slices.Concat(make([]byte, encap.Headroom), inner)
+	r.datagram = framed[tunnel.Encap(framed, encap.Headroom, sum):]
+	if r.datagrams = 20; what.rco {
+		r.datagrams = min(receiveBuffer/len(r.datagram), encap.MaxSegments)
+	}
 
 	w := newReplayOf(tb, r)
 	apply(tb, w, c)

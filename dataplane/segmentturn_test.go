@@ -15,7 +15,7 @@ import (
 func newFrameReplay(tb testing.TB, what replayed, dst byte) (*Engine, *worker, *replay) {
 	tb.Helper()
 	const link, vni = 14, 100
-	r := &replay{packet: what.packet(), packets: 20, full: -1, receivers: []encap.Receiver{{FD: -1, Codec: encap.VXLAN}}}
+	r := &replay{packet: what.packet(), packets: 20, datagrams: 20, full: -1, receivers: []encap.Receiver{{FD: -1, Codec: encap.VXLAN}}}
 	if what.segments > 0 {
 		r.packets = 2
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/weft-net/weft/dataplane"
 	"github.com/weft-net/weft/dataplane/dataplanetest"
 	"github.com/weft-net/weft/dataplane/offload"
+	"github.com/weft-net/weft/dataplane/packet"
 	"github.com/weft-net/weft/encap"
 )
 
@@ -83,6 +84,28 @@ func TestTapShowsAPacketOnBothEnds(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Of a superpacket the receiving end shows each datagram, though it need not read most of them.
+func TestTapShowsEachDatagram(t *testing.T) {
+	f := features{can: offload.All, rco: true}
+	x := newDuplex(t, f, f)
+	tap, err := x.nodes[1].Tap(dataplane.TapConfig{Snaplen: 2000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	flow := flow{src: pod(1, 1), dst: pod(2, 2), protocol: packet.ProtocolTCP, srcPort: 1, dstPort: 2, flags4: 0x4000}
+	const segments = 8
+	p := flow.next(segments*1000, 0x10)
+	p.GSO, p.SegmentSize = packet.TCP4, 1000
+	x.exchange(t, []packet.Packet{p}, nil)
+	count := map[dataplane.Layer]int{}
+	for _, c := range collect(t, tap, segments+1) {
+		count[c.Layer]++
+	}
+	if count[dataplane.Outer] != segments || count[dataplane.Inner] != 1 {
+		t.Errorf("shown are %d outer and %d inner packets, want %d and 1", count[dataplane.Outer], count[dataplane.Inner], segments)
 	}
 }
 

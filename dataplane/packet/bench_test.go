@@ -96,3 +96,31 @@ func BenchmarkAdd(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkRepeat is BenchmarkAdd for packets that nobody has parsed.
+func BenchmarkRepeat(b *testing.B) {
+	for name, f := range benchmarkFlows() {
+		var packets [benchmarkSegments][]byte
+		var headers [benchmarkSegments]packet.Header
+		for i := range packets {
+			packets[i] = f.packet(benchmarkSegment, true)
+			headers[i] = *parsed(b, packets[i])
+		}
+		m := packet.NewMerger(benchmarkSegments, true, true)
+		b.Run(name, func(b *testing.B) {
+			i := 0
+			for b.Loop() {
+				if i < 2 {
+					m.Add(packets[i], &headers[i], true)
+				} else if !m.Repeat(packets[i]) {
+					b.Fatal("not taken")
+				}
+				if i++; i == benchmarkSegments {
+					m.Groups()
+					m.Reset()
+					i = 0
+				}
+			}
+		})
+	}
+}

@@ -55,6 +55,19 @@ func (m *Merger) Add(p []byte, h *Header, partial bool) {
 	m.begin(p, h, partial)
 }
 
+// Repeat takes p, and says so, if Add would have it join the packet before it, and if all that
+// anybody may have found there by parsing and checking it holds for p too: it is as long, and
+// its headers, which are read for the first time here, differ in nothing but what counts up. Most
+// packets of bulk traffic are such. p is borrowed as by Add. Its checksum is partial, as that
+// packet's is; where that one's is not, or it is the first of its group, Repeat takes nothing.
+func (m *Merger) Repeat(p []byte) (taken bool) {
+	if !m.open.repeats(p) {
+		return false
+	}
+	m.members = append(m.members, p)
+	return true
+}
+
 // Groups ends the round. The groups and their members are in order of arrival; they
 // are valid until Reset.
 func (m *Merger) Groups() []Group {

@@ -2,6 +2,7 @@ package packet_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"slices"
 	"testing"
 
@@ -11,12 +12,17 @@ import (
 	"github.com/weft-net/weft/dataplane/packet/reference"
 )
 
-// checkMerge merges a round in both ways.
-func checkMerge(t *testing.T, m *packet.Merger, round []reference.Arrival, tso, uso bool) {
+// checkMerge merges a round in both ways. Where the checksums are all partial, packets may be taken
+// without anyone having parsed them; repeated is how many were.
+func checkMerge(t *testing.T, m *packet.Merger, round []reference.Arrival, tso, uso bool) (repeated int) {
 	t.Helper()
 	before := make([][]byte, len(round))
 	for i, a := range round {
 		before[i] = bytes.Clone(a.Packet)
+		if a.Partial && m.Repeat(a.Packet) {
+			repeated++
+			continue
+		}
 		m.Add(a.Packet, parsed(t, a.Packet), a.Partial)
 	}
 	got := m.Groups()
@@ -37,6 +43,7 @@ func checkMerge(t *testing.T, m *packet.Merger, round []reference.Arrival, tso, 
 		}
 	}
 	m.Reset()
+	return repeated
 }
 
 func equalGroups(a, b packet.Group) bool {
@@ -105,10 +112,113 @@ func (d *dice) spoil(p []byte, partial bool) {
 func TestMerger(t *testing.T) {
 	for _, on := range []struct{ tso, uso bool }{{true, true}, {true, false}, {false, true}, {false, false}} {
 		m := packet.NewMerger(32, on.tso, on.uso)
+		repeated := 0
 		for seed := range rounds(3000) {
 			d := randomDice(seed, 200)
-			checkMerge(t, m, d.round(), on.tso, on.uso)
+			repeated += checkMerge(t, m, d.round(), on.tso, on.uso)
 		}
+		if merges := on.tso || on.uso; (repeated > 0) != merges {
+			t.Errorf("tso %v, uso %v: %d packets were taken as repetitions", on.tso, on.uso, repeated)
+		}
+	}
+}
+
+// What is taken unread is a packet that parses and differs in nothing that was not looked at: every change of
+// a bit of a header that could be taken is found, but for those of an identification without meaning whose checksum is
+// right.
+func TestMergerRepeatReadsAll(t *testing.T) {
+	for _, f := range []flow{tcpFlow(false), tcpFlow(true), udpFlow(false), udpFlow(true)} {
+		for _, dontFragment := range []bool{true, false} {
+			m := packet.NewMerger(8, true, true)
+			if f.flags4 = 0; dontFragment {
+				f.flags4 = 0x4000
+			}
+			if !f.six {
+				f.options = make([]byte, 4)
+			}
+			start := f
+			var run [4][]byte
+			for i := range run {
+				run[i] = f.packet(100, true)
+			}
+			upTo := func(n int) {
+				m.Reset()
+				for _, p := range run[:n] {
+					m.Add(p, parsed(t, p), true)
+				}
+			}
+			upTo(1)
+			if m.Repeat(run[1]) {
+				t.Error("the second packet was taken unread")
+			}
+			upTo(3)
+			if !m.Repeat(run[3]) {
+				t.Fatal("the fourth packet was not taken")
+			}
+			for bit := range 8 * (len(run[3]) - 100) {
+				p := bytes.Clone(run[3])
+				p[bit/8] ^= 1 << (bit % 8)
+				if upTo(3); m.Repeat(p) {
+					t.Errorf("%x was taken, with bit %d of byte %d changed", p, bit%8, bit/8)
+				}
+			}
+			for _, n := range []int{0, 1, 19, 20, 39, 40, 99, len(run[3]) - 1} {
+				if upTo(3); m.Repeat(run[3][:n]) {
+					t.Errorf("%d bytes were taken", n)
+				}
+			}
+			if upTo(3); m.Repeat(append(bytes.Clone(run[3]), 0)) {
+				t.Error("one byte more was taken")
+			}
+			other := start
+			other.id += 100
+			for range 3 {
+				other.packet(100, true)
+			}
+			upTo(3)
+			p := other.packet(100, true)
+			if taken := m.Repeat(p); !f.six && taken != dontFragment {
+				t.Errorf("another identification, Don't Fragment %v: taken %v", dontFragment, taken)
+			}
+		}
+	}
+}
+
+// The header checksum that no sender writes, all ones for 0, is not taken unread either.
+func TestMergerRepeatLeavesTheOtherZero(t *testing.T) {
+	f := udpFlow(false)
+	m := packet.NewMerger(4, true, true)
+	add := func(p []byte) { m.Add(p, parsed(t, p), true) }
+	add(f.packet(100, true))
+	add(f.packet(100, true))
+	p := f.packet(100, true)
+	sum := int(binary.BigEndian.Uint16(p[4:])) + int(binary.BigEndian.Uint16(p[10:]))
+	binary.BigEndian.PutUint16(p[4:], uint16(sum%0xffff)) // now the rest adds up to all ones
+	p[10], p[11] = 0xff, 0xff
+	if m.Repeat(p) {
+		t.Error("a checksum of all ones was taken")
+	}
+	p[10], p[11] = 0, 0
+	if parsed(t, p); !m.Repeat(p) {
+		t.Error("a checksum of zero was not taken")
+	}
+}
+
+// A whole checksum is verified by Add: nothing is taken unread where checksums are such, though
+// the field be the same.
+func TestMergerRepeatVerifiesNothing(t *testing.T) {
+	f := udpFlow(true)
+	m := packet.NewMerger(4, true, true)
+	for i := range 4 {
+		f.sent = 0 // the same payload
+		p := f.packet(100, false)
+		if m.Repeat(p) {
+			t.Errorf("packet %d was taken", i)
+		}
+		m.Add(p, parsed(t, p), false)
+	}
+	if g := m.Groups(); len(g) != 1 {
+		t.Errorf("%d groups", len(g))
 	}
 }
 

@@ -9,17 +9,26 @@ import (
 	"github.com/weft-net/weft/dataplane/packet/reference"
 )
 
-// sizes merges a round and returns how many members each group has.
+// sizes merges a round and returns how many members each group has: the same whether packets are
+// taken unread or not.
 func sizes(t *testing.T, m *packet.Merger, round []reference.Arrival) (n []int) {
 	t.Helper()
-	for _, a := range round {
-		m.Add(a.Packet, parsed(t, a.Packet), a.Partial)
+	var both [2][]int
+	for i, unread := range []bool{false, true} {
+		for _, a := range round {
+			if !unread || !a.Partial || !m.Repeat(a.Packet) {
+				m.Add(a.Packet, parsed(t, a.Packet), a.Partial)
+			}
+		}
+		for _, g := range m.Groups() {
+			both[i] = append(both[i], len(g.Members))
+		}
+		m.Reset()
 	}
-	for _, g := range m.Groups() {
-		n = append(n, len(g.Members))
+	if !slices.Equal(both[0], both[1]) {
+		t.Errorf("groups of %v, and with Repeat of %v", both[0], both[1])
 	}
-	m.Reset()
-	return n
+	return both[0]
 }
 
 // Each rule of merging by itself: four segments, of which the third is changed.
@@ -144,6 +153,7 @@ func TestMergerLimits(t *testing.T) {
 		{"datagrams", udp4, 10, 129, 10, []int{64, 64, 2}},
 		{"parts of a writev", tcp4, 10, 1030, 10, []int{1022, 9}},
 		{"total length", tcp4, 8000, 8, 65535 - 52 - 64000, []int{9}},
+		{"total length, all alike", tcp4, 8000, 9, 8000, []int{8, 2}},
 		{"total length and one", tcp4, 8000, 8, 65535 - 52 - 64000 + 1, []int{8, 1}},
 		{"IPv6, total length", tcp6, 8000, 8, 65535 - 72 - 64000, []int{9}},
 		{"IPv6, total length and one", tcp6, 8000, 8, 65535 - 72 - 64000 + 1, []int{8, 1}},

@@ -22,6 +22,9 @@ type run struct {
 
 	verified bool   // The first member's checksum is right.
 	pseudo   uint64 // Set once it is.
+
+	constant [maxHeader]byte // Set from the second member on: the bits that are the same in all headers.
+	balance  uint16          // The same: what identification and checksum of IPv4 add up to.
 }
 
 func (r *run) reset(p []byte, h *Header, partial bool) {
@@ -102,6 +105,9 @@ func (r *run) takes(p []byte, partial bool) bool {
 		}
 		r.seq += uint32(n)
 		r.flags = b[tcpFlags]
+	}
+	if r.count == 1 {
+		r.expect()
 	}
 	r.count++
 	r.id++

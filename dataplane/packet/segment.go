@@ -244,6 +244,20 @@ func (s *Segmenter) Put(dst []byte, i int) (payload []byte) {
 	return payload
 }
 
+// Step is Put for a dst that holds the headers of segment i-1, and makes of them those of
+// segment i. Neither may be the first segment or the last, which have flags, and a length, of their own.
+func (s *Segmenter) Step(dst []byte, i int) (payload []byte) {
+	if b := dst[:s.headers]; b[0]>>4 == 4 {
+		id := s.id + uint16(i)
+		binary.BigEndian.PutUint16(b[4:], id)
+		binary.BigEndian.PutUint16(b[10:], ^fold(s.header4+uint64(s.headers+s.size)+uint64(id)))
+	}
+	if s.gso != UDP {
+		binary.BigEndian.PutUint32(dst[s.transport+tcpSeq:], s.seq+uint32(i*s.size))
+	}
+	return s.data[s.headers+i*s.size:][:s.size]
+}
+
 // flagsOf leaves out what belongs to one end of the data only: FIN and PSH to the
 // last segment, and CWR to the first, since it answers one ECE (RFC 3168 section 6.1.2).
 func (s *Segmenter) flagsOf(i int) uint8 {

@@ -41,6 +41,9 @@ func compareCuts(t *testing.T, s *packet.Segmenter, p packet.Packet) {
 		largest = max(largest, len(want[i]))
 		dst := bytes.Repeat([]byte{0xee}, s.HeaderLen()+1)
 		payload := s.Put(dst, i)
+		if i > 0 && i < len(want)-2 {
+			checkStep(t, s, bytes.Clone(dst), i+1)
+		}
 
 		b := append(bytes.Clone(dst[:s.HeaderLen()]), payload...)
 		partial := packet.Packet{Buf: b, CsumStart: p.CsumStart, CsumOffset: p.CsumOffset}
@@ -67,6 +70,16 @@ func compareCuts(t *testing.T, s *packet.Segmenter, p packet.Packet) {
 	}
 	if s.PacketLen() != largest {
 		t.Errorf("PacketLen = %d, the largest segment is %d long", s.PacketLen(), largest)
+	}
+}
+
+// checkStep makes of the headers of the segment before, in dst, those of segment i.
+func checkStep(t *testing.T, s *packet.Segmenter, dst []byte, i int) {
+	t.Helper()
+	payload := s.Step(dst, i)
+	put := bytes.Repeat([]byte{0xee}, s.HeaderLen()+1)
+	if want := s.Put(put, i); !bytes.Equal(dst, put) || !bytes.Equal(payload, want) {
+		t.Errorf("segment %d, Step:\n%x, Put:\n%x", i, dst, put)
 	}
 }
 
