@@ -30,9 +30,6 @@ func (n *Network) unwire(k ipam.Key, a ipam.Attachment) error {
 	if err := n.Kernel.Detach(wiring.Device(k.Container, k.Interface)); err != nil {
 		return kernelFault(err)
 	}
-	if a.Bridge == "" {
-		return nil
-	}
 	return kernelFault(n.Kernel.Forget(a.Bridge, a.Addresses))
 }
 

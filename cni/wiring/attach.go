@@ -59,7 +59,7 @@ func (a *attachment) steps() []step {
 		return slices.Concat(a.bridgeSteps(), []step{device, guard, owner, {"bridge port", a.joinBridge}, {"device up", a.setDeviceUp}}, pod)
 	}
 	steps := append([]step{device, guard, owner, {"device up", a.setDeviceUp}, {"gateways", a.addGateways}}, pod...)
-	return append(steps, step{"gateway neighbours", a.addNeighbours}, step{"routes", a.addRoutes})
+	return append(steps, step{"gateway neighbours", a.addNeighbours}, step{"routes", a.addRoutes}, step{"bridge stands for it", a.tellBridge})
 }
 
 func (a *attachment) addDevice() error {

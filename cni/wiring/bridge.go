@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
 	"slices"
 	"strings"
 
@@ -16,7 +15,8 @@ import (
 // bridgeSteps find the bridge, or make it, and give it what it lacks. Several processes may do so at once, and whatever one
 // that died has left out the next one does.
 func (a *attachment) bridgeSteps() []step {
-	steps := []step{{"bridge", a.ensureBridge}, {"bridge answers for others", a.answerForOthers}, {"bridge addresses", a.addressBridge}, {"bridge up", a.setBridgeUp}}
+	steps := []step{{"bridge", a.ensureBridge}, {"bridge answers ARP", a.answerARP}, {"bridge addresses", a.addressBridge},
+		{"bridge answers for others", a.answerForRouted}, {"bridge up", a.setBridgeUp}}
 	for i, s := range steps {
 		steps[i].do = func() error {
 			if err := s.do(); err != nil {
@@ -63,32 +63,6 @@ func (a *attachment) setBridgeUp() error {
 		return fmt.Errorf("set it up: %w", err)
 	}
 	return nil
-}
-
-// answerForOthers has the node answer ARP requests for pods that are routed: to those on the bridge all of the block is
-// on their link. It is for IPv4; for IPv6 the kernel answers for addresses only that it was told one by one.
-func (a *attachment) answerForOthers() error {
-	if !isOwn(a.bridge) {
-		return nil
-	}
-	return inside(a.home, func() error {
-		answers, err := readProxyARP(a.port.Bridge)
-		if err == nil && !answers {
-			err = os.WriteFile(proxyARP(a.port.Bridge), []byte("1"), 0)
-		}
-		if err != nil {
-			return fmt.Errorf("answer ARP requests: %w: without it pods on the bridge cannot reach routed pods of this node; make /proc/sys writable", err)
-		}
-		return nil
-	})
-}
-
-func proxyARP(bridge string) string { return "/proc/sys/net/ipv4/conf/" + bridge + "/proxy_arp" }
-
-// readProxyARP is for a thread in the bridge's namespace.
-func readProxyARP(bridge string) (answers bool, err error) {
-	text, err := os.ReadFile(proxyARP(bridge))
-	return strings.TrimSpace(string(text)) != "0", err
 }
 
 // isOwn says whether weft made the bridge: the kernel would not have chosen its hardware address.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"path"
 	"strings"
 
 	"github.com/vishvananda/netlink"
@@ -127,7 +128,7 @@ func (c *inspection) checkBridge() error {
 		return nil
 	}
 	c.checkUp(what, c.bridge.Attrs())
-	if err := errors.Join(c.checkBridgePort(c.bridge), c.checkProxyARP(what)); err != nil {
+	if err := errors.Join(c.checkBridgePort(c.bridge), c.checkAnswers(what)); err != nil {
 		return err
 	}
 	var gateways []netip.Prefix
@@ -137,17 +138,24 @@ func (c *inspection) checkBridge() error {
 	return c.checkAddresses(c.nl, c.bridge, what, gateways)
 }
 
-func (c *inspection) checkProxyARP(what string) error {
+// checkAnswers looks whether the node answers on the bridge for pods that are routed.
+func (c *inspection) checkAnswers(what string) error {
 	if !isOwn(c.bridge) {
 		return nil
 	}
+	settings := []setting{proxyARP(c.port.Bridge)}
+	if _, has := c.port.block6(); has {
+		settings = append(settings, proxyNDP(c.port.Bridge))
+	}
 	return inside(c.home, func() error {
-		answers, err := readProxyARP(c.port.Bridge)
-		if err != nil {
-			return fmt.Errorf("see whether %s answers ARP requests: %w", what, err)
-		}
-		if !answers {
-			c.note("%s has proxy_arp off: its pods cannot reach routed pods of this node", what)
+		for _, s := range settings {
+			on, err := s.is()
+			if err != nil {
+				return fmt.Errorf("see whether %s answers for others: %w", what, err)
+			}
+			if !on {
+				c.note("%s has %s off: its pods cannot reach routed pods of this node", what, path.Base(s.path))
+			}
 		}
 		return nil
 	})

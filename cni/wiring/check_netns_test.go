@@ -66,6 +66,7 @@ func TestCheck(t *testing.T) {
 			{onNode, "nft add table bridge weft_pods { flags dormant; }", "nftables table bridge weft_pods is missing or has been changed"},
 			{onNode, "nft delete table bridge weft_pods", "nftables table bridge weft_pods is missing or has been changed"},
 			{onNode, "sysctl -w net.ipv4.conf.cni0.proxy_arp=0", "bridge cni0 has proxy_arp off"},
+			{onNode, "sysctl -w net.ipv6.conf.cni0.proxy_ndp=0", "bridge cni0 has proxy_ndp off"},
 			{inPod, "ip neigh replace 10.244.1.1 lladdr 02:00:00:00:00:99 dev eth0 nud reachable", "gateway 10.244.1.1 of eth0 in the pod is taken for 02:00:00:00:00:99, and cni0 has 0e:77:0a:f4:01:01"},
 			{inPod, "ip neigh replace fd24:0:0:1::1 dev eth0 nud failed", "gateway fd24:0:0:1::1 of eth0 in the pod does not answer"},
 		},

@@ -53,9 +53,12 @@ func (w *Wiring) remove(device string, before func(step string) error) error {
 	return errors.Join(append(errs, guard.close())...)
 }
 
-// Forget removes what the node has learned by a bridge of the hardware addresses that a pod's addresses had, for whoever
-// gets them next. It is for behind Detach, with the bridge on record; that there is none is no error.
+// Forget removes what the node has learned by a bridge of the hardware addresses that a pod's addresses had, or for a routed pod that
+// bridges stand for it, for whoever gets the addresses next. It is for behind Detach, with the bridge on record; that there is none is no error.
 func (w *Wiring) Forget(bridge string, addresses []netip.Addr) error {
+	if bridge == "" {
+		return w.forgetProxies(addresses)
+	}
 	link, err := find(w.nl, bridge)
 	if err != nil || link == nil {
 		return err

@@ -93,7 +93,7 @@ func (n *namespace) run(args ...string) string {
 func (n *namespace) dump() string {
 	n.t.Helper()
 	var b strings.Builder
-	for _, command := range []string{"ip -o link", "ip -o addr", "ip route show table all", "ip neigh", "ip -6 neigh", "nft list ruleset"} {
+	for _, command := range []string{"ip -o link", "ip -o addr", "ip route show table all", "ip neigh", "ip -6 neigh", "ip -6 neigh show proxy", "nft list ruleset"} {
 		fmt.Fprintf(&b, "%s:\n%s", command, strings.ReplaceAll(n.run(strings.Fields(command)...), " linkdown", ""))
 	}
 	return b.String()
