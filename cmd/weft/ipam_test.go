@@ -35,6 +35,8 @@ func (l *links) Detach(device string) error {
 	return nil
 }
 
+func (l *links) Forget(string, []netip.Addr) error { return nil }
+
 // runWith is run with pods' links, and with nobody at the terminal.
 func runWith(ctx context.Context, kernel cni.Kernel, args ...string) result {
 	var out, errOut bytes.Buffer

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/vishvananda/netlink"
@@ -111,6 +112,9 @@ func (w *Wiring) bridgeOf(block netip.Prefix) (netlink.Link, error) {
 
 // forgetProxies removes from all bridges that they stand for the addresses.
 func (w *Wiring) forgetProxies(addresses []netip.Addr) error {
+	if !slices.ContainsFunc(addresses, netip.Addr.Is6) {
+		return nil
+	}
 	proxies, err := dump(func() ([]netlink.Neigh, error) { return w.nl.NeighProxyList(0, netlink.FAMILY_V6) })
 	if err != nil {
 		return explain(fmt.Errorf("list the proxy neighbours: %w", err))
@@ -118,14 +122,12 @@ func (w *Wiring) forgetProxies(addresses []netip.Addr) error {
 	var errs []error
 	for _, p := range proxies {
 		addr, _ := netip.AddrFromSlice(p.IP)
-		for _, a := range addresses {
-			if a != addr {
-				continue
-			}
-			p.Flags = netlink.NTF_PROXY
-			if err := w.nl.NeighDel(&p); err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENODEV) {
-				errs = append(errs, explain(fmt.Errorf("remove the proxy neighbour %v: %w", a, err)))
-			}
+		if !slices.Contains(addresses, addr) {
+			continue
+		}
+		p.Flags = netlink.NTF_PROXY
+		if err := w.nl.NeighDel(&p); err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENODEV) {
+			errs = append(errs, explain(fmt.Errorf("remove the proxy neighbour %v: %w", addr, err)))
 		}
 	}
 	return errors.Join(errs...)
