@@ -26,14 +26,15 @@ NEEDS_DEMO := ip=iproute2 ping=iputils-ping iperf3=iperf3 nsenter=util-linux
 NEEDS_TEST := $(NEEDS_DEMO) sysctl=procps gcc=gcc,libc6-dev ab=apache2-utils ethtool=ethtool nft=nftables iptables=iptables \
               busybox=busybox-static containerd=containerd runc=runc /usr/lib/cni/portmap=containernetworking-plugins \
               promtool=prometheus jsonschema=python3-jsonschema
+NEEDS_PODMAN := podman=podman crun=crun conmon=conmon
 NEEDS_PACKAGE_TEST := debootstrap=debootstrap systemd-nspawn=systemd-container rpm=rpm qemu-aarch64-static=qemu-user-static \
               busybox=busybox-static containerd=containerd runc=runc /usr/lib/cni/portmap=containernetworking-plugins \
               ip=iproute2 nsenter=util-linux sysctl=procps
 NEEDS_SOAK := $(NEEDS_DEMO) nft=nftables sysctl=procps
 NEEDS_BENCH := $(NEEDS_DEMO) sockperf=sockperf ab=apache2-utils
 
-.PHONY: help build demo demo-down test lint unit race netns partition handover soak cni-containerd2 fuzz sim sim-mutants bench bench-quick \
-        bench-build package package-test install uninstall clean go root need-demo need-test need-soak need-bench need-package-test
+.PHONY: help build demo demo-down test lint unit race netns partition handover soak cni-containerd2 cni-podman fuzz sim sim-mutants bench bench-quick \
+        bench-build package package-test install uninstall clean go root need-demo need-test need-soak need-bench need-package-test need-podman
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,8 +57,8 @@ lint: go ## formatting, vet and staticcheck
 	@unformatted=$$(gofmt -l bench cmd cni dataplane encap membership); \
 	    [ -z "$$unformatted" ] || { echo "not formatted, run gofmt -w:" $$unformatted; exit 1; }
 	go vet ./...
-	go vet -tags netns,partition,containerd2,handover,daemonset ./...
-	go run $(STATICCHECK) -checks all,-ST1000,-ST1020,-ST1021,-ST1022 -tags netns,partition,containerd2,handover,daemonset ./...
+	go vet -tags netns,partition,containerd2,handover,daemonset,podman ./...
+	go run $(STATICCHECK) -checks all,-ST1000,-ST1020,-ST1021,-ST1022 -tags netns,partition,containerd2,handover,daemonset,podman ./...
 	go -C cmd/weftd/packaging/release vet ./...
 	@said=$$(go run $(GOVULNCHECK) ./... 2>&1) || case "$$said" in \
 	    *"fetching vulnerabilities"*) said="known vulnerabilities were NOT looked for: $$said";; *) echo "$$said"; exit 1;; \
@@ -85,6 +86,9 @@ soak: root need-soak build ## an hour of abuse, looking for leaks, lost connecti
 
 cni-containerd2: root need-test build ## the CNI plugin under a containerd 2, whose build takes 4 minutes
 	go test -tags netns,containerd2 -count 1 -timeout 15m -run Containerd2 ./cni/e2e
+
+cni-podman: root need-test need-podman build ## the CNI plugin under Podman, which it installs
+	go test -tags netns,podman -count 1 -timeout 5m -run Podman ./cni/e2e
 
 fuzz: go ## every fuzz target for FUZZTIME each
 	@set -e; grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u | while read -r dir; do \
@@ -166,6 +170,9 @@ need-soak:
 
 need-bench:
 	$(call install_missing,$(NEEDS_BENCH))
+
+need-podman:
+	$(call install_missing,$(NEEDS_PODMAN))
 
 need-package-test:
 	$(call install_missing,$(NEEDS_PACKAGE_TEST))

@@ -18,8 +18,8 @@ import (
 
 // Attach gives a container an interface in the network: addresses that are on record, then what the kernel has for
 // them. It is done whole, or has changed nothing; where it cannot undo what the kernel has, the record stays for Detach.
-// An attachment that there is already is an error, and stays as it is. A default route that the container has by another
-// interface stays the only one of its family.
+// An attachment that there is already is an error, and stays as it is, unless its namespace is gone. A default route that the
+// container has by another interface stays the only one of its family.
 func (n *Network) Attach(ctx context.Context, c Container) (*types100.Result, error) {
 	k := ipam.Key{Container: c.ID, Interface: c.Interface}
 	if err := k.Validate(); err != nil {
@@ -28,8 +28,8 @@ func (n *Network) Attach(ctx context.Context, c Container) (*types100.Result, er
 	if !isLinkName(c.Interface) {
 		return nil, keyFault(fmt.Errorf("%q is no name for a link; take one such as eth0", c.Interface))
 	}
-	if err := n.Store.Vacant(k); err != nil {
-		return nil, storeFault(err)
+	if err := n.vacate(ctx, k); err != nil {
+		return nil, err
 	}
 	node, err := n.node(ctx)
 	if err != nil {
@@ -50,6 +50,31 @@ func (n *Network) Attach(ctx context.Context, c Container) (*types100.Result, er
 		return nil, joined(kernelFault(err), n.undo(ctx, a, err))
 	}
 	return n.result(p, ends), nil
+}
+
+// vacate refuses a key that is on record, but for a record that has outlived its container's namespace, and the link with that: a
+// reboot leaves such ones. A runtime that starts its containers again by their IDs may not have had them detached: Podman does not
+// (refresh in libpod/container_internal.go). A runtime makes no two calls for a container at once (CNI specification, section 3).
+func (n *Network) vacate(ctx context.Context, k ipam.Key) error {
+	exists := n.Store.Vacant(k)
+	if exists == nil {
+		return nil
+	}
+	a, _, err := n.Store.Get(k)
+	if err != nil {
+		return storeFault(exists)
+	}
+	if stale, err := a.Stale(); err != nil || !stale {
+		return storeFault(exists)
+	}
+	devices, err := n.Kernel.Devices()
+	if err != nil {
+		return kernelFault(err)
+	}
+	if slices.Contains(devices, wiring.Device(k.Container, k.Interface)) {
+		return storeFault(exists)
+	}
+	return n.Detach(ctx, k.Container, k.Interface)
 }
 
 // undo frees what an attachment holds that the kernel refused, once nothing of it is left there: Attach may have failed to

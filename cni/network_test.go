@@ -43,6 +43,24 @@ func TestDuplicateAdd(t *testing.T) {
 	}
 }
 
+// TestAddAfterReboot: a record whose namespace is gone, and its link with that, is in nobody's way.
+func TestAddAfterReboot(t *testing.T) {
+	b := newBed(t)
+	b.want(b.call("ADD", "a", ""), 0)
+	before := b.held()
+	clear(b.kernel.ports)
+	b.want(b.call("ADD", "a", ""), 0)
+	if after := b.held(); len(after) != len(before) || len(b.kernel.ports) != 1 {
+		t.Errorf("after %v there are %v, and the links %v", before, after, b.kernel.ports)
+	}
+
+	there := ipam.Attachment{Network: "weft", Container: "b", Interface: "eth0", Netns: "/proc/self/ns/net", Device: wiring.Device("b", "eth0"), MTU: 1420}
+	if _, err := b.store.Add(t.Context(), there, ipam.Request{Blocks: b.daemon.node.Blocks}); err != nil {
+		t.Fatal(err)
+	}
+	b.want(b.call("ADD", "b", ""), 100)
+}
+
 // TestAddWithoutNamespace: without a namespace for the pod no address is spent.
 func TestAddWithoutNamespace(t *testing.T) {
 	b := newBed(t)

@@ -64,13 +64,7 @@ func (n *node) chain(outside *node) {
 		n.mustCnitool([]string{chainCapabilities}, "check", chainName, s.path())
 	}
 
-	outside.eventually("the mapped port to answer", func(ctx context.Context) error {
-		shown, err := outside.fetch(ctx, netip.AddrPortFrom(n.Addr, mappedPort))
-		if err == nil && shown != outside.Addr {
-			err = fmt.Errorf("the pod sees %s, not %s", shown, outside.Addr)
-		}
-		return err
-	})
+	outside.reaches(netip.AddrPortFrom(n.Addr, mappedPort))
 	for _, ip := range r.IPs { // the node reaches the pod, whose MAC has changed
 		if _, err := n.fetch(context.Background(), netip.AddrPortFrom(ip.Address.Addr(), webPort)); err != nil {
 			n.t.Error(err)

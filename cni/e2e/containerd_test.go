@@ -32,17 +32,19 @@ type mapping struct{ host, pod uint16 }
 const (
 	webPort = 8080 // of the image's server
 
-	// containerdStart runs containerd as the first process of its namespaces. Arguments: the topology's folder, the
-	// node's for /var/lib, containerd, its configuration. What containerd and its shims put in /run is gone with it. The shim
-	// is the one beside containerd.
-	containerdStart = `set -e
+	// ownFolders gives a runtime folders of the node's in place of /var/lib and /run; what it puts in /run is gone with its
+	// namespaces. Arguments: the topology's folder, the node's for /var/lib.
+	ownFolders = `set -e
 mount --make-rprivate /
 mount --bind "$2" /var/lib
 mount -t tmpfs run "$2/run"
 mkdir "$2/run/$(basename "$1")"
 mount --bind "$1" "$2/run/$(basename "$1")"
 mount --no-mtab --move "$2/run" /run
-PATH=$(dirname "$3"):$PATH exec "$3" --config "$4"`
+`
+	// containerdStart runs containerd as the first process of its namespaces. Arguments: those of ownFolders, containerd, its
+	// configuration. The shim is the one beside containerd.
+	containerdStart = ownFolders + `PATH=$(dirname "$3"):$PATH exec "$3" --config "$4"`
 
 	// %[1]s is the root, which a reboot leaves, %[2]s the state, which it does not.
 	containerdConfig = `version = 2

@@ -92,7 +92,7 @@ func (k *kubelet) stays() {
 
 // reaches expects that p reaches other by ICMP and TCP, with its own address.
 func (p *pod) reaches(other *pod) {
-	n := p.r.n
+	n := p.n
 	n.t.Helper()
 	server := other.addrs[0]
 	n.eventually(fmt.Sprintf("%s to reach %s", p.addrs[0], server), func(ctx context.Context) error {
@@ -124,7 +124,7 @@ type stream struct{ from *pod }
 const streamPort = "9000"
 
 func (p *pod) stream(to *pod) stream {
-	t := p.r.n.t
+	t := p.n.t
 	t.Helper()
 	s := stream{p}
 	for _, c := range []struct {
@@ -141,7 +141,7 @@ func (p *pod) stream(to *pod) stream {
 			t.Fatal(err)
 		}
 		if c.in == to {
-			p.r.n.eventually("the far pod to listen", func(ctx context.Context) error {
+			p.n.eventually("the far pod to listen", func(ctx context.Context) error {
 				out, err := to.exec(ctx, "netstat", "-ltn")
 				if err == nil && !strings.Contains(out, ":"+streamPort) {
 					err = errors.New(out)
@@ -156,7 +156,7 @@ func (p *pod) stream(to *pod) stream {
 
 // goesOn waits until more has come back.
 func (s stream) goesOn() {
-	n := s.from.r.n
+	n := s.from.n
 	n.t.Helper()
 	var before string
 	n.eventually("a TCP connection between pods to go on", func(ctx context.Context) error {

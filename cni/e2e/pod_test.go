@@ -12,10 +12,19 @@ import (
 
 // pod is one of a runtime's, with one container.
 type pod struct {
-	r         *containerd
+	n         *node
+	r         runner
 	id        string // of its sandbox
 	container string
 	addrs     []netip.Addr
+}
+
+// runner is a container runtime.
+type runner interface {
+	runSandbox(ctx context.Context, name string, ports ...mapping) (id string, err error)
+	addresses(ctx context.Context, id string) ([]netip.Addr, error)
+	exec(ctx context.Context, container string, args ...string) (string, error)
+	removeSandbox(ctx context.Context, id string) error
 }
 
 // serve makes a pod with the image's web server.
@@ -28,7 +37,7 @@ func (r *containerd) serve(name string, ports ...mapping) *pod {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &pod{r: r, id: id}
+	p := &pod{n: r.n, r: r, id: id}
 	container := message(nil).embed(1, message(nil).text(1, "web")).embed(2, message(nil).text(1, imageName)).
 		text(3, "/bin/busybox", "httpd", "-f", "-p", fmt.Sprint(webPort), "-h", "/www")
 	answer, err := r.call(ctx, "CreateContainer", message(nil).text(1, id).embed(2, container).embed(3, r.sandbox(name, ports)))
@@ -74,4 +83,17 @@ func shownAddr(response string) (netip.Addr, error) {
 	text := strings.TrimSpace(response)
 	a, err := netip.ParseAddr(strings.Trim(text[strings.LastIndexByte(text, '\n')+1:], "[]"))
 	return a.Unmap(), err
+}
+
+// reaches expects that the node, which is outside of the pod network, reaches a pod by a port of that pod's node, under its own
+// address.
+func (n *node) reaches(mapped netip.AddrPort) {
+	n.t.Helper()
+	n.eventually("the mapped port to answer", func(ctx context.Context) error {
+		shown, err := n.fetch(ctx, mapped)
+		if err == nil && shown != n.Addr {
+			err = fmt.Errorf("the pod sees %s, not %s", shown, n.Addr)
+		}
+		return err
+	})
 }

@@ -42,14 +42,7 @@ func testPods(t *testing.T, plugins, wiring, binary, config string) {
 	first.sees(second)
 	first.sees(far)
 	far.sees(first)
-	client := &node{Node: outside, t: t}
-	client.eventually("the mapped port to answer", func(ctx context.Context) error {
-		shown, err := client.fetch(ctx, netip.AddrPortFrom(a.Addr, hostPort))
-		if err == nil && shown != outside.Addr {
-			err = fmt.Errorf("the pod sees %s, not %s", shown, outside.Addr)
-		}
-		return err
-	})
+	(&node{Node: outside, t: t}).reaches(netip.AddrPortFrom(a.Addr, hostPort))
 	for _, p := range []*pod{first, second, far} {
 		p.remove(t)
 	}
@@ -57,16 +50,16 @@ func testPods(t *testing.T, plugins, wiring, binary, config string) {
 	b.nothingLeft()
 
 	if wiring == "routed" {
-		ra.crowd(50)
+		a.crowd(ra, 50)
 	} else {
-		ra.crowd(20) // fewer, for time: what a crowd may upset is the store, which is the same
+		a.crowd(ra, 20) // fewer, for time: what a crowd may upset is the store, which is the same
 	}
 	ra.reboot()
 }
 
 // sees expects that p reaches other by both families, with its own address.
 func (p *pod) sees(other *pod) {
-	n := p.r.n
+	n := p.n
 	n.t.Helper()
 	if len(p.addrs) != 2 || !n.has(p.addrs[0]) || !n.has(p.addrs[1]) {
 		n.t.Fatalf("%s's pod has %v", n, p.addrs)
@@ -83,8 +76,7 @@ func (p *pod) sees(other *pod) {
 }
 
 // crowd adds and removes so many pods at once, twice, and expects that they leave nothing.
-func (r *containerd) crowd(count int) {
-	n := r.n
+func (n *node) crowd(r runner, count int) {
 	n.t.Helper()
 	before := n.state()
 	for round := range 2 {
