@@ -78,22 +78,8 @@ func (a *attachment) addDevice() error {
 		return fmt.Errorf("add the veth pair: %w", err)
 	}
 	a.device = veth
-	if err := a.withoutLinkLocal(); err != nil {
-		return err
-	}
 	if a.deviceInIt, err = a.pod.nl.LinkByName(a.port.Interface); err != nil {
 		return fmt.Errorf("find %s in the pod: %w", a.port.Interface, err)
-	}
-	return nil
-}
-
-// withoutLinkLocal keeps the kernel from giving the device an IPv6 address: nobody needs one but the gateway, and a device with an
-// address is deleted 10 to 17 ms later than one without (netdev_wait_allrefs_any, net/core/dev.c).
-func (a *attachment) withoutLinkLocal() error {
-	const none = 1 // IN6_ADDR_GEN_MODE_NONE, linux/if_link.h
-	err := a.nl.LinkSetIP6AddrGenMode(a.device, none)
-	if err != nil && !errors.Is(err, unix.EAFNOSUPPORT) { // a kernel without IPv6
-		return fmt.Errorf("have the device without a link-local address: %w", err)
 	}
 	return nil
 }
