@@ -220,9 +220,22 @@ func openCapture(t *testing.T, link netlink.Link, etherType uint16) (fd int) {
 }
 
 // A device slower than the socket is given datagrams leaves Send short, and Full
-// says when to go on; nothing is lost or overtaken.
+// says when to go on; nothing is lost or overtaken. All on one CPU: the loopback device has a backlog for each, and what a
+// sender and the timer of its queueing discipline give to two of them arrives in any order.
 func TestSlowDevice(t *testing.T) {
 	lo := enterNamespace(t, 1500)
+	var allowed, one unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &allowed); err != nil {
+		t.Fatal(err)
+	}
+	for cpu := 0; one.Count() == 0; cpu++ {
+		if allowed.IsSet(cpu) {
+			one.Set(cpu)
+		}
+	}
+	if err := unix.SchedSetaffinity(0, &one); err != nil { // of this thread alone, which ends with the test
+		t.Fatal(err)
+	}
 	slow := &netlink.Tbf{
 		QdiscAttrs: netlink.QdiscAttrs{LinkIndex: lo.Attrs().Index, Handle: netlink.MakeHandle(1, 0), Parent: netlink.HANDLE_ROOT},
 		Rate:       10e6,      // bytes a second
