@@ -47,7 +47,7 @@ func (w *ingress) admit(t *tables, from *peer, h *packet.Header) (r Reason, ok b
 
 // repeat decides about the datagrams behind the first one of rest, which was accepted with an inner
 // packet of that size: as many are, unread, as are of the same size and have the same headers but for what
-// counts up, and so would pass for the same reasons.
+// counts up, and so would pass for the same reasons. The congestion mark of step 5 is one for all of a message.
 func (w *ingress) repeat(rest []byte, size, inner int) (n int) {
 	if w.lens.taps != nil {
 		return 0

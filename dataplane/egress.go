@@ -22,7 +22,7 @@ import (
  *    headers, made in the header arena, and a slice of the payload where the read
  *    put it. A small packet joins the datagram before it into one send, where
  *    size, peer and source port are the same (message.go).
- * 6. Send the messages; enter the batch in the account.
+ * 6. Send the messages; enter the batch in the account (send.go).
  *
  * Beside it all, 3 and 4 tell the sender by ICMP why its
  * packet went no further; those answers go back into the TUN after the batch.

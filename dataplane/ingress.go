@@ -15,13 +15,14 @@ import (
  *
  * 1. Receive a batch of messages: each one datagram, or several of one sender
  *    that the kernel put together.
- * 2. Find the peer by the outer source address.
+ * 2. Find the peer by the outer source address (admit.go, as step 4).
  * 3. Of each datagram take the encapsulation off, by the codec of the port that it
  *    came to. Parse the inner IP header.
  * 4. Check that the inner source is that peer's to use (anti-spoof), that the
  *    inner destination is this node's (no transit, no loops), and the size.
  * 5. Merge the underlay's congestion mark into the inner header.
- * 6. Merge runs of one flow into superpackets, payloads where they lie.
+ * 6. Merge runs of one flow into superpackets, payloads where they lie. What only repeats the
+ *    headers before it in a message comes here straight away.
  * 7. Write them to the TUN; enter the batch in the account.
  */
 

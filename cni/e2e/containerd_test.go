@@ -224,15 +224,7 @@ func (r *containerd) addresses(ctx context.Context, id string) ([]netip.Addr, er
 	for more := range network.fields(2) {
 		texts = append(texts, string(more.inner.first(1).inner))
 	}
-	var addrs []netip.Addr
-	for _, text := range texts {
-		a, err := netip.ParseAddr(text)
-		if err != nil {
-			return nil, err
-		}
-		addrs = append(addrs, a)
-	}
-	return addrs, nil
+	return parseAddrs(texts)
 }
 
 // exec runs a command in a container, and returns what it prints.

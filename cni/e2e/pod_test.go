@@ -85,6 +85,18 @@ func shownAddr(response string) (netip.Addr, error) {
 	return a.Unmap(), err
 }
 
+// parseAddrs reads a runtime's answer.
+func parseAddrs(texts []string) (addrs []netip.Addr, err error) {
+	for _, text := range texts {
+		a, err := netip.ParseAddr(text)
+		if err != nil {
+			return nil, err
+		}
+		addrs = append(addrs, a)
+	}
+	return addrs, nil
+}
+
 // reaches expects that the node, which is outside of the pod network, reaches a pod by a port of that pod's node, under its own
 // address.
 func (n *node) reaches(mapped netip.AddrPort) {

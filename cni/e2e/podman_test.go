@@ -151,15 +151,7 @@ func (p *podman) addresses(ctx context.Context, id string) ([]netip.Addr, error)
 	if err != nil {
 		return nil, err
 	}
-	var addrs []netip.Addr
-	for text := range strings.FieldsSeq(out) {
-		a, err := netip.ParseAddr(text)
-		if err != nil {
-			return nil, err
-		}
-		addrs = append(addrs, a)
-	}
-	return addrs, nil
+	return parseAddrs(strings.Fields(out))
 }
 
 // exec runs a command in a container, and returns what it prints.
