@@ -28,7 +28,7 @@ type config struct {
 	result *types100.Result // CHECK: what ADD and the plugins after it have made
 }
 
-// addConfig is what only ADD reads, and of it STATUS the socket.
+// addConfig is what only ADD reads, and of it STATUS, DEL and GC the socket.
 type addConfig struct {
 	Wiring     string          `json:"wiring"`
 	Bridge     string          `json:"bridge"`
@@ -64,6 +64,18 @@ func parseConfig(stdin []byte) (config, error) {
 		return c, fault(codeConfig, fmt.Errorf("dataDir %q is not absolute; name a directory such as %s, or leave it out", c.DataDir, DefaultDataDir))
 	}
 	return c, nil
+}
+
+// parseDel reads a configuration for DEL. Where the socket makes no sense it does without the daemon.
+func parseDel(stdin []byte) (config, error) {
+	c, err := parseConfig(stdin)
+	var daemon struct {
+		Socket string `json:"socket"`
+	}
+	if err == nil && json.Unmarshal(stdin, &daemon) == nil {
+		c.add.Socket = daemon.Socket
+	}
+	return c, err
 }
 
 // parseAdd reads a configuration for ADD.
@@ -136,7 +148,7 @@ func parseCheck(stdin []byte) (config, error) {
 
 // parseGC reads a configuration for GC.
 func parseGC(stdin []byte) (config, error) {
-	c, err := parseConfig(stdin)
+	c, err := parseDel(stdin)
 	if err != nil {
 		return c, err
 	}

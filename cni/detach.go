@@ -11,24 +11,27 @@ import (
 )
 
 // Detach removes an attachment: what the kernel has first, the record last, so that no address is given to another
-// while a route still leads to its last holder. It asks nothing of the daemon, of the container's namespace, or of how
-// the network is wired. Where nothing is left it does nothing.
+// while a route still leads to its last holder. It does without the daemon, if it has to, without the container's namespace, and
+// without knowing how the network is wired. Where nothing is left it does nothing.
 func (n *Network) Detach(ctx context.Context, id, ifname string) error {
 	k := ipam.Key{Container: id, Interface: ifname}
 	if k.Validate() != nil {
 		return nil // Attach has refused it too
 	}
 	a, _, _ := n.Store.Get(k) // of one that is damaged nothing but the key is known, which does
-	if err := n.unwire(k, a); err != nil {
+	if err := n.unwire(ctx, k, a); err != nil {
 		return err
 	}
 	return storeFault(n.Store.Remove(ctx, k))
 }
 
 // unwire removes what the kernel has of an attachment, of which a is on record.
-func (n *Network) unwire(k ipam.Key, a ipam.Attachment) error {
-	if err := n.Kernel.Detach(wiring.Device(k.Container, k.Interface)); err != nil {
-		return kernelFault(err)
+func (n *Network) unwire(ctx context.Context, k ipam.Key, a ipam.Attachment) error {
+	device := wiring.Device(k.Container, k.Interface)
+	if n.Daemon == nil || n.Daemon.Detach(ctx, device) != nil {
+		if err := n.Kernel.Detach(device); err != nil {
+			return kernelFault(err)
+		}
 	}
 	return kernelFault(n.Kernel.Forget(a.Bridge, a.Addresses))
 }
@@ -58,7 +61,7 @@ func (n *Network) Collect(ctx context.Context, valid []ipam.Key) error {
 		if a.Network != n.Name || slices.Contains(valid, a.Key()) {
 			continue
 		}
-		if err := n.unwire(a.Key(), a); err != nil {
+		if err := n.unwire(ctx, a.Key(), a); err != nil {
 			errs = append(errs, err) // as long as the link is there, its addresses are not free
 		} else {
 			free = append(free, a.Key())

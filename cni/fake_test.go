@@ -92,11 +92,19 @@ func (k *fakeKernel) Devices() ([]string, error) {
 
 // fakeDaemon answers with what it is.
 type fakeDaemon struct {
-	node Node
-	err  error
+	node   Node
+	err    error
+	detach func(device string) error // nil leaves it to the caller
 }
 
 func (d fakeDaemon) Node(context.Context) (Node, error) { return d.node, d.err }
+
+func (d fakeDaemon) Detach(_ context.Context, device string) error {
+	if d.detach == nil {
+		return errors.New("other devices are being removed")
+	}
+	return d.detach(device)
+}
 
 const sandbox = "/run/netns/pod"
 

@@ -48,7 +48,7 @@ type Network struct {
 	DNS    types.DNS // handed on to the runtime
 	Store  Store
 	Kernel Kernel
-	Daemon Daemon // for Attach and Ready only
+	Daemon Daemon // nil where Attach and Ready are not called, and Detach is not to be quick
 }
 
 // Container is what a runtime says of the container that it attaches.
@@ -91,6 +91,9 @@ type Node struct {
 type Daemon interface {
 	// Node returns an error where weftd does not answer: one line that ends with how to start it.
 	Node(context.Context) (Node, error)
+	// Detach does what Kernel.Detach does, in less time: a daemon stays while the kernel frees what was removed. An error says that it
+	// may not have been done.
+	Detach(ctx context.Context, device string) error
 }
 
 // Ports returns what the kernel has for attachments on record, in their order.

@@ -108,7 +108,7 @@ func TestDel(t *testing.T) {
 		b.want(b.call("ADD", container, ""), 0)
 	}
 	b.daemon = fakeDaemon{err: errors.New("weftd is not running")}
-	changed := `"wiring":{},"mtu":"large","bridge":7,"runtimeConfig":{"ips":["x"]},"prevResult":[]`
+	changed := `"socket":7,"wiring":{},"mtu":"large","bridge":7,"runtimeConfig":{"ips":["x"]},"prevResult":[]`
 	for range 2 {
 		b.want(b.callArgs("DEL", &skel.CmdArgs{ContainerID: "a", IfName: "eth0", Args: "nonsense"}, changed), 0)
 		if !slices.Equal(b.held(), []string{"b"}) || len(b.kernel.ports) != 1 {
@@ -116,6 +116,40 @@ func TestDel(t *testing.T) {
 		}
 	}
 	b.want(b.call("DEL", strings.Repeat("x", 201), ""), 0) // ADD refuses such a container; a runtime calls DEL all the same
+}
+
+// TestDetachByTheDaemon: what the daemon at the configured socket does is not done again, and what it does not do is.
+func TestDetachByTheDaemon(t *testing.T) {
+	for _, verb := range []string{"DEL", "GC"} {
+		for _, refusal := range []error{nil, errors.New("other devices are being removed")} {
+			b := newBed(t)
+			b.want(b.call("ADD", "a", ""), 0)
+			var asked []string
+			b.daemon.detach = func(device string) error {
+				asked = append(asked, device)
+				if refusal == nil {
+					delete(b.kernel.ports, device)
+				}
+				return refusal
+			}
+			b.plugin.daemon = func(socket string) Daemon {
+				asked = append(asked, socket)
+				return b.daemon
+			}
+			byItself := 0
+			b.inject(func(step string) error {
+				if step == "detach" {
+					byItself++
+				}
+				return nil
+			})
+			b.want(b.call(verb, "a", `"socket":"/run/here"`), 0)
+			b.empty(verb)
+			if want := []string{"/run/here", wiring.Device("a", "eth0")}; !slices.Equal(asked, want) || (byItself == 0) != (refusal == nil) {
+				t.Errorf("%s, where the daemon answers %v: it was asked for %q, want %q; %d detached without it", verb, refusal, asked, want, byItself)
+			}
+		}
+	}
 }
 
 // TestDelInTheNodesNamespace: skel would refuse it, but after a reboot a PID's namespace may be the node's.

@@ -23,7 +23,8 @@ const patience = time.Minute
 func Versions() version.PluginInfo { return version.VersionsStartingFrom("0.3.1") }
 
 // Plugin returns the operations of a CNI plugin, with errors as skel prints them. ADD writes its result to out. ADD and
-// STATUS ask the daemon behind the configuration's socket, which is "" for the default one. Each call stands alone.
+// STATUS need the daemon behind the configuration's socket, which is "" for the default one; DEL and GC are quicker with it. Each call
+// stands alone.
 func Plugin(out io.Writer, daemon func(socket string) Daemon) skel.CNIFuncs {
 	p := plugin{
 		out:    out,
@@ -111,7 +112,7 @@ func (p *plugin) del(ctx context.Context, args *skel.CmdArgs) error {
 	// Skel refuses a CNI_NETNS that is the node's own. After a reboot /proc/PID/ns/net may well be, when another process
 	// has got that PID; and weft has no need of the path.
 	args.NetnsOverride = "1"
-	c, err := parseConfig(args.StdinData)
+	c, err := parseDel(args.StdinData)
 	if err != nil {
 		return err
 	}

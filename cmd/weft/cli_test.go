@@ -97,6 +97,8 @@ func (b *backend) Reload() (control.Reloaded, error) { return b.reloaded, b.relo
 func (b *backend) Leave(context.Context) error { b.left.Add(1); return b.leaveErr }
 func (b *backend) Down() error                 { return nil }
 
+func (b *backend) Detach(uint64, string, func()) error { return nil }
+
 func (b *backend) Forget(_ context.Context, id string) (control.Forgotten, error) {
 	return b.forget(id)
 }

@@ -76,7 +76,8 @@ type machine struct {
 	// leave ends the daemon, with errLeft or errDown.
 	leave context.CancelCauseFunc
 
-	tracing atomic.Bool // a trace is under way
+	tracing  atomic.Bool // a trace is under way
+	releases releases
 
 	ended <-chan struct{} // closed once the daemon is to end, for answers that have no end of their own
 }

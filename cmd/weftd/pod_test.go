@@ -14,7 +14,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/weft-net/weft/bench/topo"
+	"github.com/weft-net/weft/cmd/internal/node"
 	"github.com/weft-net/weft/cni/sandbox"
+	"github.com/weft-net/weft/cni/wiring"
 )
 
 // pods runs `weft pod` or `weft ipam` on m, with its own records.
@@ -99,6 +102,23 @@ func (m *member) refusesForgeries(name string, to netip.Addr) {
 	pod("ip", "address", "del", "10.244.1.99/32", "dev", "eth0")
 }
 
+// detaches has weftd remove the device of a pod, as weft-cni does, from the node's namespace and not from another.
+func (m *member) detaches(name string, other *topo.Namespace) {
+	m.c.t.Helper()
+	device := wiring.Device("weft-"+m.podName(name), "eth0")
+	there := func() bool {
+		_, err := m.Run(m.c.t.Context(), "ip", "link", "show", "dev", device)
+		return err == nil
+	}
+	detach := func() error { return node.New(m.socket).Detach(m.c.t.Context(), device) }
+	if err := other.Do(detach); err == nil || !there() {
+		m.c.t.Errorf("from another namespace: %v, and the device is there: %v", err, there())
+	}
+	if err := m.Do(detach); err != nil || there() {
+		m.c.t.Errorf("%v, and the device is there: %v", err, there())
+	}
+}
+
 func TestPods(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, 2)
@@ -168,6 +188,8 @@ func TestPods(t *testing.T) {
 	if out, err := b.pods("ipam", "gc"); err != nil || !strings.Contains(out, "freed 10.244.2.77") {
 		t.Errorf("gc: %v, %s", err, out)
 	}
+
+	a.detaches("bridged", own)
 
 	a.stop()
 	for _, name := range []string{"web", "bridged"} {

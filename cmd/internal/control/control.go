@@ -13,6 +13,7 @@
 //	GET  /v1/capture  captured packets, a line of JSON each, until the client goes; see CaptureRequest
 //	POST /v1/trace    Trace; ?from= and ?to= an address, a pod of this node, or a node
 //	POST /v1/bench    BenchStep, one a line, as they come; ?node= as above
+//	POST /v1/detach   {}, when the device of a pod is gone; ?device= its name, &netns= the inode number of its network namespace
 //	POST /v1/reload   Reloaded
 //	POST /v1/leave    {}
 //	POST /v1/down     {}

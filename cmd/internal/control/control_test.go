@@ -39,6 +39,7 @@ type backend struct {
 
 	capture func(ctx context.Context, r CaptureRequest, show func([]CapturedPacket, uint64) error) error
 	trace   func(source, destination string) (Trace, error)
+	detach  func(netns uint64, device string, gone func()) error
 }
 
 func (b backend) Status() Status        { return b.status }

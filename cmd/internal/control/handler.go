@@ -32,6 +32,9 @@ type Backend interface {
 	// Trace follows a packet from source to destination, named as for Client.Trace, within 15 s. The text of its error is
 	// shown to the user.
 	Trace(ctx context.Context, source, destination string) (Trace, error)
+	// Detach removes the device of a pod of this node, where that is in the network namespace with this inode number. It calls
+	// gone, from its own goroutine, when nothing of the device is left to be seen, and returns when the kernel has freed it.
+	Detach(netns uint64, device string, gone func()) error
 	// Reload reads the configuration anew and applies what can change while the daemon runs. An error says, in a
 	// line for each problem, why nothing has changed.
 	Reload() (Reloaded, error)
@@ -98,6 +101,7 @@ func Handler(b Backend) http.Handler {
 		mux.Handle(path, e)
 	}
 	mux.Handle(pathBench, bench{b})
+	mux.Handle(pathDetach, detach{b})
 	mux.Handle(pathCapture, capture{b, captureStall})
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		reply(w, http.StatusNotFound, failure{fmt.Sprintf("no such path: %s", r.URL.Path)})

@@ -1,4 +1,4 @@
-// Package node asks this node's weftd what it has for pods, on behalf of package cni.
+// Package node asks this node's weftd what it has for pods, and to remove what one had, on behalf of package cni.
 //
 // It reads the little that it needs from the control API with a few lines of its own, where control.Client would do: a
 // CNI plugin is started anew for each pod, and net/http with what it imports is a quarter of the time until it
@@ -6,6 +6,7 @@
 package node
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -21,6 +22,7 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/cni"
+	"github.com/weft-net/weft/cni/wiring"
 )
 
 // DefaultSocket is config.DefaultSocket.
@@ -29,10 +31,12 @@ const DefaultSocket = "/run/weft/weft.sock"
 const (
 	// patience bounds the question: weftd answers from memory.
 	patience = 5 * time.Second
+	// detachPatience bounds what can be done without weftd as well.
+	detachPatience = 2 * time.Second
 	// maxAnswer is what 10,000 warnings have.
 	maxAnswer = 4 << 20
-	// question is in HTTP/1.0, whose answer ends with the connection and is in one piece (RFC 1945, section 7.2.2).
-	question = "GET /v1/status HTTP/1.0\r\nHost: weftd\r\n\r\n"
+	// protocol is HTTP/1.0, whose answer ends with the connection and is in one piece (RFC 1945, section 7.2.2).
+	protocol = " HTTP/1.0\r\nHost: weftd\r\nContent-Length: 0\r\n\r\n"
 )
 
 // Daemon is the weftd behind a socket. It is a cni.Daemon, and may be used by several goroutines.
@@ -47,7 +51,11 @@ func New(path string) *Daemon { return &Daemon{socket: path} }
 func (d *Daemon) Node(ctx context.Context) (cni.Node, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	answer, err := d.ask(ctx)
+	var answer []byte
+	err := d.ask(ctx, "GET /v1/status", func(c io.Reader) (err error) {
+		answer, err = io.ReadAll(io.LimitReader(c, maxAnswer))
+		return err
+	})
 	if err != nil {
 		return cni.Node{}, d.explain(err)
 	}
@@ -58,23 +66,46 @@ func (d *Daemon) Node(ctx context.Context) (cni.Node, error) {
 	return s.forPods(), nil
 }
 
-// ask returns the answer as it is on the wire.
-func (d *Daemon) ask(ctx context.Context) ([]byte, error) {
+// Detach has weftd remove the device of a pod of the node in whose network namespace the calling thread is. It reads no more of the answer than
+// that it is done: its end comes when the kernel has freed the device.
+func (d *Daemon) Detach(ctx context.Context, device string) error {
+	ctx, cancel := context.WithTimeout(ctx, detachPatience)
+	defer cancel()
+	netns, err := wiring.Namespace()
+	if err != nil {
+		return err
+	}
+	var line string
+	err = d.ask(ctx, fmt.Sprintf("POST /v1/detach?device=%s&netns=%d", device, netns), func(c io.Reader) (err error) {
+		line, err = bufio.NewReader(c).ReadString('\n')
+		return err
+	})
+	if err != nil {
+		return d.explain(err)
+	}
+	if !isOK(line) {
+		return fmt.Errorf("weftd does not detach device %s: its answer begins with %.60q", device, line)
+	}
+	return nil
+}
+
+// ask sends a request, and has read take the answer as it is on the wire.
+func (d *Daemon) ask(ctx context.Context, request string, read func(io.Reader) error) error {
 	var dialer net.Dialer
 	c, err := dialer.DialContext(ctx, "unix", d.socket)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer c.Close()
 	if deadline, bounded := ctx.Deadline(); bounded {
 		if err := c.SetDeadline(deadline); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	if _, err := io.WriteString(c, question); err != nil {
-		return nil, err
+	if _, err := io.WriteString(c, request+protocol); err != nil {
+		return err
 	}
-	return io.ReadAll(io.LimitReader(c, maxAnswer))
+	return read(c)
 }
 
 // explain says what a failure to talk to weftd means to the user.
@@ -117,7 +148,7 @@ type lostBlock struct {
 func parse(answer []byte) (s status, err error) {
 	head, body, found := bytes.Cut(answer, []byte("\r\n\r\n"))
 	line, _, _ := strings.Cut(string(head), "\r\n")
-	if protocol, code, _ := strings.Cut(line, " "); !found || !strings.HasPrefix(protocol, "HTTP/1.") || !strings.HasPrefix(code, "200 ") {
+	if !found || !isOK(line) {
 		return s, fmt.Errorf("its answer begins with %.60q", line)
 	}
 	if err := json.Unmarshal(body, &s); err != nil {
@@ -127,6 +158,12 @@ func parse(answer []byte) (s status, err error) {
 		return s, errors.New("its answer has no state")
 	}
 	return s, nil
+}
+
+// isOK says whether an HTTP answer with this status line is that of a success.
+func isOK(line string) bool {
+	version, code, _ := strings.Cut(line, " ")
+	return strings.HasPrefix(version, "HTTP/1.") && strings.HasPrefix(code, "200 ")
 }
 
 // forPods returns what new pods may have. A block that another node has, in whole or in part, is not for them; with the

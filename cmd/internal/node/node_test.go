@@ -16,12 +16,18 @@ import (
 	"github.com/weft-net/weft/cmd/internal/config"
 	"github.com/weft-net/weft/cmd/internal/control"
 	"github.com/weft-net/weft/cni"
+	"github.com/weft-net/weft/cni/wiring"
 )
 
 // backend is a weftd that knows its status, and is asked for nothing else.
 type backend struct {
 	control.Backend
 	status control.Status
+	detach func(netns uint64, device string, gone func()) error
+}
+
+func (b *backend) Detach(netns uint64, device string, gone func()) error {
+	return b.detach(netns, device, gone)
 }
 
 func (b *backend) Status() control.Status { return b.status }
@@ -113,6 +119,51 @@ func TestNoWeftd(t *testing.T) {
 		if _, err := daemon.Node(t.Context()); err == nil || !strings.Contains(err.Error(), "right socket") {
 			t.Errorf("%d %s: %v does not say that this is no weftd", code, body, err)
 		}
+	}
+}
+
+// TestDetach asks the real API, and does not wait for what it does behind its answer.
+func TestDetach(t *testing.T) {
+	own, err := wiring.Namespace()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var weftd backend
+	daemon := serve(t, control.Handler(&weftd))
+	freed := make(chan struct{})
+	weftd.detach = func(netns uint64, device string, gone func()) error {
+		if netns != own || device != "weft0123456789a" {
+			t.Errorf("weftd is asked for %s in namespace %d, not %d", device, netns, own)
+		}
+		gone()
+		<-freed
+		return nil
+	}
+	err = daemon.Detach(t.Context(), "weft0123456789a")
+	close(freed)
+	if err != nil {
+		t.Error(err)
+	}
+	weftd.detach = func(uint64, string, func()) error { return errors.New("other devices are being removed") }
+	if err := daemon.Detach(t.Context(), "weft0123456789a"); err == nil || !strings.Contains(err.Error(), "500") {
+		t.Errorf("of a weftd that refuses: %v", err)
+	}
+	for _, other := range []string{"", "SSH-2.0-x\r\n", "HTTP/1.0 404 Not Found\r\n\r\n"} {
+		daemon := serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			conn, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			_, _ = conn.Write([]byte(other))
+			conn.Close()
+		}))
+		if err := daemon.Detach(t.Context(), "weft0123456789a"); err == nil {
+			t.Errorf("%q is taken for the answer of weftd", other)
+		}
+	}
+	if err := New(filepath.Join(t.TempDir(), "weft.sock")).Detach(t.Context(), "weft0123456789a"); err == nil {
+		t.Error("without weftd it is done")
 	}
 }
 
