@@ -81,7 +81,7 @@ func (m *member) refusesForgeries(name string, to netip.Addr) {
 	pod("ip", "address", "add", "10.244.1.99/32", "dev", "eth0")
 
 	forge()
-	if out := m.c.command(m.Namespace, "nft", "list", "table", "netdev", device); !strings.Contains(out, "counter packets 3 ") {
+	if out := m.c.command(m.Namespace, "nft", "list", "chain", "netdev", "weft_pods", device); !strings.Contains(out, "counter packets 3 ") {
 		m.c.t.Errorf("3 forged packets were not all dropped at the pod's link:\n%s", out)
 	}
 	for _, args := range []string{

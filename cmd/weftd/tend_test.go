@@ -53,12 +53,12 @@ func TestTend(t *testing.T) {
 	restart("10.244.1.0/24")
 	pod("add", "--bridge", "cni0")
 	device := wiring.Device("weft-"+m.podName("tended"), "eth0")
-	list := func() (string, error) { return m.Run(t.Context(), "nft", "list", "table", "netdev", device) }
+	list := func() (string, error) { return m.Run(t.Context(), "nft", "list", "chain", "bridge", "weft_pods", device) }
 	guard, err := list()
 	if err != nil {
 		t.Fatal(err, guard)
 	}
-	c.command(m.Namespace, "nft", "delete", "table", "netdev", device)
+	c.command(m.Namespace, "nft", "delete", "table", "bridge", "weft_pods")
 	c.eventually("the guard to be put back", func(context.Context) error {
 		now, err := list()
 		if err == nil && now != guard {

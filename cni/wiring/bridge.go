@@ -149,9 +149,8 @@ func (a *attachment) joinBridge() error {
 	return nil
 }
 
-// RemoveBridges removes the bridges that weft made and that have no port, and returns their names; and what no guard needs of the
-// nftables table of all bridges. It is for a node that
-// weft leaves: a pod may be about to join one.
+// RemoveBridges removes the bridges that weft made and that have no port, and returns their names; and the tables in which no pod has a guard. It is for a
+// node that weft leaves: a pod may be about to join one.
 func (w *Wiring) RemoveBridges() (removed []string, err error) {
 	links, err := dump(w.nl.LinkList)
 	if err != nil {
@@ -170,7 +169,7 @@ func (w *Wiring) RemoveBridges() (removed []string, err error) {
 		}
 		removed = append(removed, l.Attrs().Name)
 	}
-	return removed, errors.Join(append(errs, w.removeBridgeTable())...)
+	return removed, errors.Join(append(errs, w.removeTables())...)
 }
 
 // ForgetBlocks removes from the bridges that weft made the gateways of blocks in networks that overlap none of keep,

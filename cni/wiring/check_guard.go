@@ -2,91 +2,80 @@ package wiring
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
-	"golang.org/x/sys/unix"
 )
 
 // checkGuard compares the rules, but not what they have counted.
 func (c *inspection) checkGuard() error {
-	table := guardTable(c.port.Device)
-	have, err := c.listGuard(table)
-	switch {
-	case errors.Is(err, unix.ENOENT):
-		c.note("nftables table netdev %s is missing: the pod can forge addresses", table.Name)
-		return nil
-	case err != nil:
-		return fmt.Errorf("list nftables table netdev %s: %w", table.Name, err)
-	}
-	ingress, icmpv6 := newGuard(c.port, c.port.ends(), chainICMPv6).rules()
-	want := []string{describeWanted(ingressChain(table), ingress), describeWanted(&nftables.Chain{Name: chainICMPv6}, icmpv6)}
-	slices.Sort(want)
-	if !slices.Equal(have, want) {
-		c.note("nftables table netdev %s has been changed: the pod may forge addresses", table.Name)
-	}
-	return c.checkBridgeGuard()
-}
-
-// checkBridgeGuard compares what the table of all bridges has for this port.
-func (c *inspection) checkBridgeGuard() error {
-	if c.port.Bridge == "" {
-		return nil
-	}
-	device, table := c.port.Device, bridgeTable()
-	fail := func(err error) error { return fmt.Errorf("list nftables table bridge %s: %w", table.Name, err) }
-	have, err := c.listGuard(table)
-	if err != nil && !errors.Is(err, unix.ENOENT) {
-		return fail(err)
-	}
-	ingress, icmpv6 := newGuard(c.port, c.port.ends(), device+discoverySuffix).rules()
-	for _, want := range []string{describeWanted(&nftables.Chain{Name: device}, ingress),
-		describeWanted(&nftables.Chain{Name: device + discoverySuffix}, icmpv6), describeWanted(portsChain(table), []rule{portsRule()})} {
-		if !slices.Contains(have, want) {
-			c.note("chain %s of nftables table bridge %s is missing or has been changed: the pod may forge addresses", strings.Fields(want)[0], table.Name)
-			return nil
+	parts := guardOf(c.port, c.port.ends())
+	for _, t := range tablesOf(c.port) {
+		have, err := c.listGuard(t)
+		if err != nil {
+			return fmt.Errorf("list nftables table %v: %w", t, err)
 		}
-	}
-	conn, err := c.nftables()
-	if err != nil {
-		return err
-	}
-	elements, err := conn.GetSetElements(portsMap(table))
-	if err != nil {
-		return fail(err)
-	}
-	key := portsElement(device)[0].Key
-	if !slices.ContainsFunc(elements, func(e nftables.SetElement) bool { return bytes.Equal(e.Key, key) }) {
-		c.note("map %s of nftables table bridge %s lacks %s: the pod may forge addresses", mapPorts, table.Name, device)
+		if have == nil {
+			c.note("nftables table %v is missing or switched off: the pod can forge addresses", t)
+			continue
+		}
+		for _, part := range append(t.shared(), parts...) {
+			if part.table == t && !slices.Contains(have, describeWanted(part.chain, part.rules)) {
+				c.note("chain %s of nftables table %v is missing or has been changed: the pod may forge addresses, or its packets are dropped", part.chain.Name, t)
+			}
+		}
+		if t == bridges {
+			err = c.checkPort()
+		}
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-// listGuard describes each chain of the table that is the device's, sorted. A table that is switched off has none.
-func (c *inspection) listGuard(table *nftables.Table) ([]string, error) {
+// checkPort sees that the map of a bridge's ports leads to the chain.
+func (c *inspection) checkPort() error {
+	conn, err := c.nftables()
+	if err != nil {
+		return err
+	}
+	elements, err := conn.GetSetElements(portsMap())
+	if err != nil {
+		return fmt.Errorf("list map %s of nftables table %v: %w", mapPorts, bridges, err)
+	}
+	key := portsElement(c.port.Device)[0].Key
+	if !slices.ContainsFunc(elements, func(e nftables.SetElement) bool { return bytes.Equal(e.Key, key) }) {
+		c.note("map %s of nftables table %v lacks %s: the pod may forge addresses", mapPorts, bridges, c.port.Device)
+	}
+	return nil
+}
+
+// listGuard describes the chains that are the device's, or all pods'. A table that is missing or switched off has none.
+func (c *inspection) listGuard(t table) (have []string, err error) {
 	conn, err := c.nftables()
 	if err != nil {
 		return nil, err
 	}
-	found, err := conn.ListTableOfFamily(table.Name, table.Family)
-	if err != nil || found.Flags != 0 {
-		return nil, err
+	found, err := conn.ListTableOfFamily(tableName, nftables.TableFamily(t))
+	if isNone(err) || err == nil && found.Flags != 0 {
+		return nil, nil
 	}
-	chains, err := conn.ListChainsOfTableFamily(table.Family)
 	if err != nil {
 		return nil, err
 	}
-	var have []string
+	chains, err := conn.ListChainsOfTableFamily(nftables.TableFamily(t))
+	if err != nil {
+		return nil, err
+	}
 	for _, chain := range chains {
-		others := table.Name == bridgeTableName && chain.Name != chainPorts && !strings.HasPrefix(chain.Name, c.port.Device)
-		if chain.Table.Name != table.Name || others {
+		if chain.Table.Name != tableName || isDevice(chain.Name) && chain.Name != c.port.Device {
 			continue
 		}
-		rules, err := conn.GetRules(table, chain)
+		rules, err := conn.GetRules(t.table(), chain)
 		if err != nil {
 			return nil, err
 		}
@@ -96,7 +85,6 @@ func (c *inspection) listGuard(table *nftables.Table) ([]string, error) {
 		}
 		have = append(have, describe(chain, exprs))
 	}
-	slices.Sort(have)
 	return have, nil
 }
 

@@ -102,15 +102,14 @@ func (w *Wiring) Devices() ([]string, error) {
 	if err != nil {
 		return fail(err)
 	}
-	names, err := w.guards()
-	if err != nil {
-		return fail(err)
+	var names []string
+	for _, t := range tables() {
+		guarded, err := w.guards(t)
+		if err != nil {
+			return fail(err)
+		}
+		names = append(names, guarded...)
 	}
-	onBridges, err := w.bridgeGuards()
-	if err != nil {
-		return fail(err)
-	}
-	names = append(names, onBridges...)
 	for _, l := range links {
 		if name := l.Attrs().Name; isDevice(name) && l.Type() == "veth" {
 			names = append(names, name)

@@ -4,59 +4,26 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/userdata"
 	"golang.org/x/sys/unix"
 )
 
-// The guard is an nftables table of its own for each device, named as the device: `nft list table netdev DEVICE` explains
-// itself. A chain at the device's ingress sees all that the pod sends, before
-// the node or a bridge does.
-const (
-	chainIngress = "ingress"
-	chainICMPv6  = "discovery" // a name that is no word of nft's
-	// priorityGuard is that of raw (netfilter_ipv4.h): before anybody's filters.
-	priorityGuard = -300
-)
+// The guard of a pod is a chain of nftables' with the name of its device, in a table that all pods share: `nft list table netdev weft_pods` explains
+// itself. That of a routed pod is at its device's ingress, before the node sees what the pod sends. That of a bridge's port is at the bridges' hook: what
+// traffic control redirects at a device's ingress and back, as the bandwidth plugin does to limit what a pod sends, passes no ingress
+// hook again (tc_skip_classify, net/core/dev.c). At a port's ingress there is a chain too, for what a bridge learns from without any hook.
+//
+// A pod's part of the tables comes and goes in one transaction.
 
-func guardTable(device string) *nftables.Table {
-	return &nftables.Table{Name: device, Family: nftables.TableFamilyNetdev}
-}
-
-func ingressChain(t *nftables.Table) *nftables.Chain {
-	policy, priority := nftables.ChainPolicyDrop, nftables.ChainPriority(priorityGuard)
-	return &nftables.Chain{Name: chainIngress, Table: t, Type: nftables.ChainTypeFilter,
-		Hooknum: nftables.ChainHookIngress, Priority: &priority, Policy: &policy, Device: t.Name}
-}
-
-// addGuard makes p's guard in one transaction, in the place of what a former device of the name left.
+// addGuard makes p's guard, in the place of what a former device of the name left.
 func (w *Wiring) addGuard(p Port, ends Ends) error {
-	err := w.makeGuard(p, ends, guardParts(p)...)
-	if errors.Is(err, unix.EEXIST) {
-		former := &guardRemoval{device: p.Device}
-		if err = errors.Join(former.remove(w), former.close()); err == nil {
-			err = w.makeGuard(p, ends, guardParts(p)...)
-		}
-	}
-	return err
-}
-
-// A guardPart is in one table. It is called with the transaction that makes it.
-type guardPart func(conn *nftables.Conn, p Port, ends Ends) error
-
-func guardParts(p Port) []guardPart {
-	if p.Bridge == "" {
-		return []guardPart{deviceGuard}
-	}
-	return []guardPart{deviceGuard, bridgeGuard}
-}
-
-func (w *Wiring) makeGuard(p Port, ends Ends, parts ...guardPart) error {
-	err := w.makeParts(p, ends, parts)
-	if p.Bridge != "" && errors.Is(err, unix.ENOENT) {
-		if err = w.makeBridgeTable(); err == nil {
-			err = w.makeParts(p, ends, parts)
+	err := w.makeGuard(p, ends)
+	if errors.Is(err, unix.ENOENT) {
+		if err = w.makeTables(p); err == nil {
+			err = w.makeGuard(p, ends)
 		}
 	}
 	if err != nil {
@@ -65,27 +32,40 @@ func (w *Wiring) makeGuard(p Port, ends Ends, parts ...guardPart) error {
 	return nil
 }
 
-func (w *Wiring) makeParts(p Port, ends Ends, parts []guardPart) error {
+// A guardPart is a chain of a pod's.
+type guardPart struct {
+	table
+	chain *nftables.Chain
+	rules []rule
+}
+
+func guardOf(p Port, ends Ends) []guardPart {
+	g := newGuard(p, ends)
+	if !g.bridge {
+		return []guardPart{{devices, devices.ingress(p.Device, nftables.ChainPolicyDrop), g.rules()}}
+	}
+	return []guardPart{
+		{devices, devices.ingress(p.Device, nftables.ChainPolicyAccept), forLinkRules()},
+		{bridges, &nftables.Chain{Table: bridges.table(), Name: p.Device}, g.rules()},
+	}
+}
+
+// makeGuard fails with ENOENT where a table is missing.
+func (w *Wiring) makeGuard(p Port, ends Ends) error {
 	conn, err := w.nftables()
 	if err != nil {
 		return err
 	}
-	for _, part := range parts {
-		if err := part(conn, p, ends); err != nil {
-			return err
+	for _, part := range guardOf(p, ends) {
+		conn.FlushChain(conn.AddChain(part.chain))
+		addRules(conn, part.chain, part.rules)
+		if part.table == bridges {
+			if err := conn.SetAddElements(portsMap(), portsElement(p.Device)); err != nil {
+				return err
+			}
 		}
 	}
 	return conn.Flush()
-}
-
-// deviceGuard fails where the table exists.
-func deviceGuard(conn *nftables.Conn, p Port, ends Ends) error {
-	t := conn.CreateTable(guardTable(p.Device))
-	first, second := conn.AddChain(ingressChain(t)), conn.AddChain(&nftables.Chain{Name: chainICMPv6, Table: t})
-	ingress, icmpv6 := newGuard(p, ends, chainICMPv6).rules()
-	addRules(conn, first, ingress)
-	addRules(conn, second, icmpv6)
-	return nil
 }
 
 func addRules(conn *nftables.Conn, c *nftables.Chain, rules []rule) {
@@ -138,16 +118,20 @@ func (g *guardRemoval) remove(w *Wiring) (err error) {
 // parts delete what is there, each what refers to the next. They are asked for first because a transaction that fails, such as one that deletes what there is
 // not, waits for a grace period too, 10 ms (nf_tables_abort, net/netfilter/nf_tables_api.c).
 func (g *guardRemoval) parts() (parts []func() error, err error) {
-	table := guardTable(g.device)
-	if _, err := g.conn.ListTableOfFamily(table.Name, table.Family); err == nil {
-		parts = append(parts, func() error { g.conn.DelTable(table); return nil })
-	} else if !isNone(err) {
-		return nil, err
+	for _, t := range tables() {
+		_, err := g.conn.ListChain(t.table(), g.device) // a list of all would lack some while others come and go
+		if isNone(err) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if t == bridges {
+			parts = append(parts, func() error { return g.conn.SetDeleteElements(portsMap(), portsElement(g.device)) })
+		}
+		parts = append(parts, func() error { g.conn.DelChain(&nftables.Chain{Table: t.table(), Name: g.device}); return nil })
 	}
-	if there, err := inBridgeTable(g.conn, g.device); err != nil || !there {
-		return parts, err
-	}
-	return append(parts, bridgeParts(g.conn, g.device)...), nil
+	return parts, nil
 }
 
 func transact(conn *nftables.Conn, parts ...func() error) error {
@@ -159,10 +143,10 @@ func transact(conn *nftables.Conn, parts ...func() error) error {
 	return conn.Flush()
 }
 
-// isNone says whether it was refused to remove what there is not, or what the kernel does not know of.
+// isNone says whether it was refused to remove what there is not, or what the kernel does not know of. The library does not wrap all errors.
 func isNone(err error) bool {
-	return slices.ContainsFunc([]error{unix.ENOENT, unix.EPROTONOSUPPORT, unix.EAFNOSUPPORT, unix.EOPNOTSUPP},
-		func(none error) bool { return errors.Is(err, none) })
+	return err != nil && slices.ContainsFunc([]error{unix.ENOENT, unix.EPROTONOSUPPORT, unix.EAFNOSUPPORT, unix.EOPNOTSUPP},
+		func(none error) bool { return errors.Is(err, none) || strings.HasSuffix(err.Error(), none.Error()) })
 }
 
 func (g *guardRemoval) close() error {
@@ -172,23 +156,14 @@ func (g *guardRemoval) close() error {
 	return g.conn.CloseLasting()
 }
 
-// guards are the devices that have a guard's table, sorted.
-func (w *Wiring) guards() ([]string, error) {
-	return steady(func() (devices []string, err error) {
+// guards are the devices that have a chain in the table, sorted.
+func (w *Wiring) guards(t table) ([]string, error) {
+	return steady(func() ([]string, error) {
 		conn, err := w.nftables()
 		if err != nil {
 			return nil, err
 		}
-		tables, err := conn.ListTablesOfFamily(nftables.TableFamilyNetdev)
-		if err != nil {
-			return nil, fmt.Errorf("list nftables tables: %w", err)
-		}
-		for _, t := range tables {
-			if isDevice(t.Name) {
-				devices = append(devices, t.Name)
-			}
-		}
-		return devices, nil
+		return t.guarded(conn)
 	})
 }
 

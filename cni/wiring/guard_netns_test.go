@@ -65,6 +65,7 @@ func forgeries(a, b attached) []forgery {
 	add("link-local as chosen", "always", v6, udp6(chosen))
 	add("link-local of another pod", "routed", v6, udp6(othersLocal))
 	add("fragment", "always", v6, ipv6(own6, others6, unix.IPPROTO_FRAGMENT, []byte{unix.IPPROTO_ICMPV6, 0, 0, 8, 0, 0, 0, 1}, make([]byte, 16)))
+	add("fragment that begins like an advertisement", "always", v6, ipv6(own6, others6, unix.IPPROTO_FRAGMENT, []byte{unix.IPPROTO_ICMPV6, 0, 0, 8, 0, 0, 0, 1}, icmpv6(136, others6)))
 	add("fragment of another pod", "never", v6, ipv6(others6, own6, unix.IPPROTO_FRAGMENT, []byte{unix.IPPROTO_ICMPV6, 0, 0, 8, 0, 0, 0, 1}, make([]byte, 16)))
 
 	icmp := func(name, passes string, src, dst netip.Addr, kind byte, target netip.Addr) {
@@ -77,6 +78,7 @@ func forgeries(a, b attached) []forgery {
 	icmp("router advertisement from its address", "never", own6, nodes, 134, none6)
 	icmp("router advertisement of nobody", "never", none6, nodes, 134, none6)
 	icmp("redirect", "never", local, others6, 137, own6)
+	icmp("redirect from its address", "never", own6, others6, 137, own6)
 	icmp("router solicitation", "always", local, routers, 133, none6)
 	icmp("router solicitation of nobody", "always", none6, routers, 133, none6)
 	icmp("listener report", "always", none6, addr("ff02::16"), 143, none6)
@@ -116,7 +118,11 @@ func TestGuard(t *testing.T) {
 		n := newNode(t)
 		a, b := n.pod(bridge), n.pod(bridge)
 		must(t, reach(a.namespace, b.listen(b.Addresses[1].Addr()), 100)) // there is a carrier
-		n.sort(a, b, "netdev", "ingress device "+a.Device)
+		if bridge == "" {
+			n.sort(a, b, "netdev", "ingress device "+a.Device)
+		} else {
+			n.sort(a, b, "bridge", "prerouting")
+		}
 	})
 }
 
@@ -214,10 +220,11 @@ func counters(listing, pattern string) (values []int) {
 
 // dropped is the sum of what the guard has counted.
 func (n *node) dropped(device string) (sum int) {
-	lists := n.run("nft", "list", "table", "netdev", device)
-	if strings.Contains(n.run("nft", "list", "tables", "bridge"), bridgeTableName) {
-		for _, chain := range []string{device, device + discoverySuffix} {
-			lists += n.run("nft", "list", "chain", "bridge", bridgeTableName, chain)
+	var lists string
+	for _, t := range tables() {
+		table := strings.Fields(t.String())
+		if strings.Contains(n.run("nft", "list", "chains", table[0]), device) {
+			lists += n.run(append([]string{"nft", "list", "chain"}, append(table, device)...)...)
 		}
 	}
 	for _, c := range counters(lists, `counter packets (\d+) bytes \d+ drop`) {
@@ -242,41 +249,83 @@ func TestGuardLetsPodsLive(t *testing.T) {
 		}
 		for _, p := range []attached{a, b} {
 			if got := n.dropped(p.Device); got != 0 {
-				t.Errorf("%d packets are dropped:\n%s", got, n.run("nft", "list", "table", "netdev", p.Device))
+				t.Errorf("%d packets are dropped:\n%s", got, n.run("nft", "list", "ruleset"))
 			}
 		}
 	})
 }
 
+// What a former device of the name has left gives way: where somebody deleted the device, the kernel may keep its chain.
 func TestGuardReplacesWhatIsLeft(t *testing.T) {
-	n := newNode(t)
-	p, _ := n.port("")
-	n.run("nft", fmt.Sprintf("table netdev %s { chain ingress { counter accept; }; chain x { }; }", p.Device))
-	if devices, err := n.Devices(); err != nil || !slices.Equal(devices, []string{p.Device}) {
-		t.Fatalf("Devices: %v, %v", devices, err)
-	}
-	_, err := n.Attach(p)
-	must(t, err)
-	must(t, n.Check(p))
+	bothWirings(t, func(t *testing.T, bridge string) {
+		n := newNode(t)
+		other, a := n.pod(bridge), n.pod(bridge)
+		n.run("ip", "link", "del", a.Device)
+		if bridge != "" {
+			n.run("nft", "insert", "rule", "bridge", tableName, a.Device, "accept")
+		}
+		_, err := n.Attach(a.Port)
+		must(t, err)
+		must(t, n.Check(a.Port))
+		must(t, n.Check(other.Port))
+	})
 }
 
-// A guard that lost a part is found and removed whole, and the table of all bridges stays for the others.
-func TestHalfAGuardOfABridge(t *testing.T) {
-	for _, damage := range []string{"delete table netdev DEV", "flush map bridge weft_pods ports", "flush chain bridge weft_pods prerouting",
-		"delete table bridge weft_pods", "flush map bridge weft_pods ports; delete chain bridge weft_pods DEV"} {
-		t.Run(damage, func(t *testing.T) {
-			n := newNode(t)
-			a, b := n.pod("cni0"), n.pod("cni0")
-			n.run("nft", strings.ReplaceAll(damage, "DEV", a.Device))
-			must(t, n.Detach(a.Device))
-			if devices, err := n.Devices(); err != nil || !slices.Equal(devices, []string{b.Device}) {
-				t.Errorf("Devices: %v, %v; want those of %s", devices, err, b.Device)
-			}
-			must(t, n.Detach(b.Device))
-			n.removesBridges("cni0")
-			if got := n.run("nft", "list", "ruleset"); got != "" {
-				t.Errorf("left is\n%s", got)
-			}
-		})
+// A guard that lost a part is found and removed whole, and the table stays for the others.
+func TestHalfAGuard(t *testing.T) {
+	both := []string{"flush chain netdev weft_pods DEV", "delete chain netdev weft_pods DEV", "flush chain netdev weft_pods shared", "delete table netdev weft_pods"}
+	for bridge, damages := range map[string][]string{
+		"": both,
+		"cni0": append(both, "delete table bridge weft_pods", "flush map bridge weft_pods ports", "flush chain bridge weft_pods prerouting",
+			"flush map bridge weft_pods ports; delete chain bridge weft_pods DEV"),
+	} {
+		for _, damage := range damages {
+			t.Run(fmt.Sprintf("bridge %q/%s", bridge, damage), func(t *testing.T) {
+				n := newNode(t)
+				a, b := n.pod(bridge), n.pod(bridge)
+				n.run("nft", strings.ReplaceAll(damage, "DEV", a.Device))
+				must(t, n.Detach(a.Device))
+				if devices, err := n.Devices(); err != nil || !slices.Equal(devices, []string{b.Device}) {
+					t.Errorf("Devices: %v, %v; want those of %s", devices, err, b.Device)
+				}
+				must(t, n.Detach(b.Device))
+				if bridge == "" {
+					n.removesBridges()
+				} else {
+					n.removesBridges(bridge)
+				}
+				if got := n.run("nft", "list", "ruleset"); got != "" {
+					t.Errorf("left is\n%s", got)
+				}
+			})
+		}
 	}
+}
+
+// A bridge learns from frames that it does not forward, some of which pass none of its hooks.
+func TestGuardOfFramesForTheLink(t *testing.T) {
+	n := newNode(t)
+	a, b := n.pod("cni0"), n.pod("cni0")
+	must(t, reach(a.namespace, b.listen(b.Addresses[0].Addr()), 100))
+	before := n.dropped(a.Device)
+	frames := []forgery{
+		{"another pod's hardware address", "never", func(byte) []byte { return forLink(b.Pod, unix.ETH_P_IP, ipv4(a.Addresses[0].Addr())) }},
+		{"another pod's hardware address, and LLDP", "never", func(byte) []byte { return forLink(b.Pod, 0x88cc, make([]byte, 46)) }},
+		{"another pod's address", "never", func(byte) []byte { return forLink(a.Pod, unix.ETH_P_IP, ipv4(b.Addresses[0].Addr())) }},
+	}
+	a.send(frames, 10)
+	for end := time.Now().Add(patience); n.dropped(a.Device)-before != 10*len(frames); {
+		if time.Now().After(end) {
+			t.Fatalf("%d frames are counted as dropped, want %d:\n%s", n.dropped(a.Device)-before, 10*len(frames), n.run("nft", "list", "ruleset"))
+		}
+	}
+	if at := n.run("bridge", "fdb", "show", "dev", a.Device); strings.Contains(at, b.Pod.String()) {
+		t.Errorf("the bridge takes one pod for another:\n%s", at)
+	}
+}
+
+func forLink(from net.HardwareAddr, etherType uint16, payload []byte) []byte {
+	frame := marked(0, from, etherType, payload)
+	copy(frame, net.HardwareAddr{0x01, 0x80, 0xc2, 0, 0, 0x0e}) // LLDP's (IEEE 802.1AB)
+	return frame
 }

@@ -74,8 +74,11 @@ func enableIPv6(ns *os.File, ifname string) error {
 	return nil
 }
 
-// inside calls do on a thread in the network namespace, which ends with it.
+// inside calls do on a thread in the network namespace: the calling one, or another that ends with it. Who has changed a thread's namespace has locked it.
 func inside(ns *os.File, do func() error) error {
+	if isHere(ns) {
+		return do()
+	}
 	done := make(chan error)
 	go func() {
 		runtime.LockOSThread() // and never unlocked: the runtime destroys the thread

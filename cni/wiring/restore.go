@@ -13,24 +13,19 @@ import (
 // beside Attach and Detach of the same ports in other processes: those have a device down while it lacks a
 // guard, and a device that is down is left as it is. It goes on after an error, and joins all of them.
 func (w *Wiring) RestoreGuards(ports []Port) (restored []string, err error) {
-	there, err := w.guards()
-	onBridges, bridgesErr := w.bridgeGuards()
-	if err := errors.Join(err, bridgesErr); err != nil {
-		return nil, explain(fmt.Errorf("restore the pods' guards: %w", err))
+	there := make(map[table][]string)
+	for _, t := range tables() {
+		if there[t], err = w.guards(t); err != nil {
+			return nil, explain(fmt.Errorf("restore the pods' guards: %w", err))
+		}
 	}
 	var errs []error
 	for _, p := range ports {
-		var missing []guardPart
-		if !slices.Contains(there, p.Device) {
-			missing = append(missing, deviceGuard)
-		}
-		if p.Bridge != "" && !slices.Contains(onBridges, p.Device) {
-			missing = append(missing, bridgeGuard)
-		}
-		if len(missing) == 0 {
+		missing := func(t table) bool { return !slices.Contains(there[t], p.Device) }
+		if !slices.ContainsFunc(tablesOf(p), missing) {
 			continue
 		}
-		done, err := w.restoreGuard(p, missing)
+		done, err := w.restoreGuard(p)
 		if err != nil {
 			errs = append(errs, explain(fmt.Errorf("restore the guard of device %s: %w", p.Device, err)))
 		} else if done {
@@ -42,7 +37,7 @@ func (w *Wiring) RestoreGuards(ports []Port) (restored []string, err error) {
 
 // restoreGuard makes the guard of a device that is up, and takes it back where the device was set down meanwhile: then
 // somebody detaches it, and may have looked for the guard before.
-func (w *Wiring) restoreGuard(p Port, missing []guardPart) (done bool, err error) {
+func (w *Wiring) restoreGuard(p Port) (done bool, err error) {
 	if err := p.validate(); err != nil {
 		return false, err
 	}
@@ -53,10 +48,7 @@ func (w *Wiring) restoreGuard(p Port, missing []guardPart) (done bool, err error
 	if err := w.step("restore guard"); err != nil {
 		return false, err
 	}
-	err = w.makeGuard(p, p.ends(), missing...)
-	if errors.Is(err, unix.EEXIST) {
-		return false, nil
-	}
+	err = w.addGuard(p, p.ends())
 	now, findErr := w.upIndex(p.Device)
 	if findErr == nil && now == index {
 		return err == nil, err

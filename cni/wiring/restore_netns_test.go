@@ -24,12 +24,19 @@ func TestRestoreGuards(t *testing.T) {
 			}
 		}
 		restores()
-		n.run("nft", "insert", "rule", "netdev", b.Device, "ingress", "accept") // which is its owner's doing
-		n.run("nft", "delete", "table", "netdev", a.Device)
-		before := n.run("nft", "list", "table", "netdev", b.Device)
+		table := "netdev"
+		if bridge != "" {
+			table = "bridge"
+		}
+		n.run("nft", "insert", "rule", table, tableName, b.Device, "accept") // which is its owner's doing
+		if bridge != "" {
+			n.run("nft", "flush", "map", table, tableName, mapPorts+"; add element bridge weft_pods ports { "+b.Device+" : goto "+b.Device+", "+down.Device+" : goto "+down.Device+" }")
+		}
+		n.run("nft", "delete", "chain", table, tableName, a.Device)
+		before := n.run("nft", "list", "chain", table, tableName, b.Device)
 		restores(a.Device)
 		must(t, n.Check(a.Port))
-		if after := n.run("nft", "list", "table", "netdev", b.Device); after != before {
+		if after := n.run("nft", "list", "chain", table, tableName, b.Device); after != before {
 			t.Errorf("the guard of b was\n%s\nand is\n%s", before, after)
 		}
 		n.run("ip", "link", "set", down.Device, "down")

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// guard makes the rules. What no rule accepts is dropped and counted.
+// guard makes a pod's own rules, which have what most of its packets meet. What no rule accepts is dropped and counted for the pod.
 //
 // A link-local address is the pod's own choice, as is a hardware address that others set (the tuning plugin). On a
 // bridge that would let a pod take the place of another, and have its packets. So the ones that weft gives, and the
@@ -20,25 +20,19 @@ type guard struct {
 	mac    net.HardwareAddr
 	ip     netip.Addr // invalid for none
 	ip6    netip.Addr
-	shared bool // the link, with other pods
-
-	discovery string // name of the chain for ICMPv6
+	bridge bool // with other pods on the link
 }
 
-func newGuard(p Port, ends Ends, discovery string) guard {
-	g := guard{mac: ends.Pod, shared: p.Bridge != "", discovery: discovery}
+func newGuard(p Port, ends Ends) guard {
+	g := guard{mac: ends.Pod, bridge: p.Bridge != ""}
 	g.ip, _ = p.of(netip.Addr.Is4)
 	g.ip6, _ = p.of(netip.Addr.Is6)
 	return g
 }
 
-// rules are those of the chain that frames meet, and of the one that it leaves ICMPv6 to.
-func (g guard) rules() (ingress, icmpv6 []rule) { return g.ingress(), g.icmpv6() }
-
-// ingress has first what most packets meet.
-func (g guard) ingress() []rule {
+func (g guard) rules() []rule {
 	var rules []rule
-	if g.shared {
+	if g.bridge {
 		rules = append(rules, rule{"the hardware address of another pod", slices.Concat(
 			[]expr.Any{etherSource(), masked(ones(2, 6)...), is(macPod0, macPod1, 0, 0, 0, 0), etherSource(), isNot(g.mac...)}, drop())})
 	}
@@ -49,77 +43,75 @@ func (g guard) ingress() []rule {
 		rules = append(rules, rule{"IPv6 from its address, but for ICMPv6", slices.Concat(etherType(unix.ETH_P_IPV6),
 			[]expr.Any{&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: unix.NFT_REG_1}, isNot(unix.IPPROTO_ICMPV6), ip6Source(), is(g.ip6.AsSlice()...)}, accept())})
 	}
-	return slices.Concat(rules, g.arp(), g.ipv6(), []rule{{"forged, or of an unknown kind", drop()}})
+	if g.ip.IsValid() { // by the sender, from which neighbours learn (RFC 826)
+		rules = append(rules, rule{"ARP about its address", slices.Concat(arpForm(), []expr.Any{arpSender(), is(g.ip.AsSlice()...)}, accept())})
+	}
+	return slices.Concat(rules, g.ipv6(), []rule{
+		{"what all pods may", []expr.Any{&expr.Verdict{Kind: expr.VerdictJump, Chain: chainShared}}},
+		{"forged, or of an unknown kind", drop()}})
 }
 
-// arp is by the sender, from which neighbours learn (RFC 826); it is unspecified where a pod probes (RFC 5227 section 2.1.1).
-func (g guard) arp() []rule {
-	if !g.ip.IsValid() {
-		return nil
-	}
-	// Of Ethernet and IPv4.
-	form := append(etherType(unix.ETH_P_ARP), load(expr.PayloadBaseNetworkHeader, 0, 6), is(0, 1, 8, 0, 6, 4))
-	sender := load(expr.PayloadBaseNetworkHeader, 14, 4)
-	request := []expr.Any{load(expr.PayloadBaseNetworkHeader, 6, 2), is(0, 1)}
-	return []rule{
-		{"ARP about its address", slices.Concat(form, []expr.Any{sender, is(g.ip.AsSlice()...)}, accept())},
-		{"ARP probes", slices.Concat(form, request, []expr.Any{sender, is(0, 0, 0, 0)}, accept())},
-	}
-}
-
+// ipv6 has the pod tell the node and other pods of no neighbour but itself. A later fragment has no type, whatever the kernel
+// loads in its place, and passes by its source; neighbour discovery is never fragmented (RFC 6980).
 func (g guard) ipv6() []rule {
-	v6 := etherType(unix.ETH_P_IPV6)
+	advertisement, probe := icmp6(neighbourAdvertisement), append(icmp6(neighbourSolicitation), unspecified()...)
+	source := []expr.Any{ip6Source(), is(g.ip6.AsSlice()...)}
 	var rules []rule
-	if g.shared {
-		rules = append(rules, rule{"the link-local address of another pod", slices.Concat(v6, g.othersLinkLocal(ip6Source()), drop())})
+	if g.ip6.IsValid() {
+		rules = append(rules, rule{"later fragments from its address", slices.Concat(etherType(unix.ETH_P_IPV6), isLaterFragment(), source, accept())})
 	}
-	return append(rules,
-		rule{"ICMPv6", slices.Concat(v6, meta(expr.MetaKeyL4PROTO, unix.IPPROTO_ICMPV6), []expr.Any{&expr.Verdict{Kind: expr.VerdictGoto, Chain: g.discovery}})},
-		rule{"IPv6 from a link-local address", slices.Concat(v6, []expr.Any{ip6Source()}, isLinkLocal(), accept())})
+	rules = append(rules,
+		rule{"advertisements of others", slices.Concat(advertisement, g.isOthers(target()), drop())},
+		rule{"probes for the addresses of others", slices.Concat(probe, g.isOthers(target()), drop())})
+	if g.bridge {
+		rules = append(rules,
+			rule{"the link-local address of another pod", slices.Concat(etherType(unix.ETH_P_IPV6), g.isOthersLinkLocal(ip6Source()), drop())},
+			rule{"advertisements of another pod's link-local address", slices.Concat(advertisement, g.isOthersLinkLocal(target()), drop())},
+			rule{"probes for another pod's link-local address", slices.Concat(probe, g.isOthersLinkLocal(target()), drop())})
+	}
+	if g.ip6.IsValid() {
+		rules = append(rules, rule{"ICMPv6 from its address, but for a router's", slices.Concat(
+			icmp6(), []expr.Any{isNot(routerAdvertisement), isNot(redirect)}, source, accept())})
+	}
+	return rules
 }
 
-// othersLinkLocal matches an address that the kernel would make of a hardware address of weft's, but not of this pod's.
-func (g guard) othersLinkLocal(address expr.Any) []expr.Any {
+// isOthers matches an address that is neither the pod's nor link-local.
+func (g guard) isOthers(address expr.Any) []expr.Any {
+	others := append([]expr.Any{address}, isNotLinkLocal()...)
+	if g.ip6.IsValid() {
+		others = append(others, address, isNot(g.ip6.AsSlice()...))
+	}
+	return others
+}
+
+// isOthersLinkLocal matches an address that the kernel would make of a hardware address of weft's, but not of this pod's.
+func (g guard) isOthersLinkLocal(address expr.Any) []expr.Any {
 	form := linkLocal(net.HardwareAddr{macPod0, macPod1, 0, 0, 0, 0})
 	mask := slices.Concat(ones(10, 10), []byte{0, 0xff, 0xff, 0, 0, 0})
 	own := linkLocal(g.mac)
 	return []expr.Any{address, masked(mask...), is(form.AsSlice()...), address, isNot(own.AsSlice()...)}
 }
 
-// icmpv6 tells the node and other pods of no router and of no neighbour but itself. A later fragment has no type and
-// passes by its source; neighbour discovery is never fragmented (RFC 6980).
-func (g guard) icmpv6() []rule {
-	rules := []rule{
-		{"router advertisements", append(icmp6Type(routerAdvertisement), drop()...)},
-		{"redirects", append(icmp6Type(redirect), drop()...)},
-		{"advertisements of others", slices.Concat(icmp6Type(neighbourAdvertisement), g.targetOfOthers(), drop())},
-	}
-	unspecified := []expr.Any{ip6Source(), is(make([]byte, 16)...)}
-	probe := slices.Concat(icmp6Type(neighbourSolicitation), unspecified)
-	rules = append(rules, rule{"probes for the addresses of others", slices.Concat(probe, g.targetOfOthers(), drop())})
-	if g.shared {
-		rules = append(rules,
-			rule{"advertisements of another pod's link-local address", slices.Concat(icmp6Type(neighbourAdvertisement), g.othersLinkLocal(target()), drop())},
-			rule{"probes for another pod's link-local address", slices.Concat(probe, g.othersLinkLocal(target()), drop())})
-	}
-	if g.ip6.IsValid() {
-		rules = append(rules, rule{"from its address", slices.Concat([]expr.Any{ip6Source(), is(g.ip6.AsSlice()...)}, accept())})
-	}
+// sharedRules are what pods may whatever their addresses. An ARP probe has an unspecified sender (RFC 5227 section 2.1.1).
+func sharedRules() []rule {
+	request := []expr.Any{load(expr.PayloadBaseNetworkHeader, 6, 2), is(0, 1)}
 	multicast := []expr.Any{load(expr.PayloadBaseNetworkHeader, 24, 2), is(0xff, 0x02)}
-	kinds := [][2]byte{{listenerQuery + 1, neighbourSolicitation}, {listenerReport2, listenerReport2}}
-	rules = append(rules, rule{"from a link-local address", slices.Concat([]expr.Any{ip6Source()}, isLinkLocal(), accept())})
-	for _, k := range kinds {
-		among := []expr.Any{load(expr.PayloadBaseTransportHeader, 0, 1), &expr.Range{Op: expr.CmpOpEq, Register: unix.NFT_REG_1, FromData: k[:1], ToData: k[1:]}}
-		rules = append(rules, rule{"before it has an address", slices.Concat(unspecified, multicast, among, accept())})
+	rules := []rule{
+		{"ARP probes", slices.Concat(arpForm(), request, []expr.Any{arpSender(), is(0, 0, 0, 0)}, accept())},
+		{"router advertisements", append(icmp6(routerAdvertisement), back()...)},
+		{"redirects", append(icmp6(redirect), back()...)},
+		{"IPv6 from a link-local address", slices.Concat(etherType(unix.ETH_P_IPV6), []expr.Any{ip6Source()}, isLinkLocal(), accept())},
 	}
-	return append(rules, rule{"forged", drop()})
+	for _, kinds := range [][2]byte{{listenerQuery + 1, neighbourSolicitation}, {listenerReport2, listenerReport2}} {
+		among := append(icmp6(), &expr.Range{Op: expr.CmpOpEq, Register: unix.NFT_REG_1, FromData: kinds[:1], ToData: kinds[1:]})
+		rules = append(rules, rule{"before it has an address", slices.Concat(among, unspecified(), multicast, accept())})
+	}
+	return rules
 }
 
-// targetOfOthers matches an address that is neither the pod's nor link-local.
-func (g guard) targetOfOthers() []expr.Any {
-	others := append([]expr.Any{target()}, isNotLinkLocal()...)
-	if g.ip6.IsValid() {
-		others = append(others, target(), isNot(g.ip6.AsSlice()...))
-	}
-	return others
+// forLinkRules are about what is for the link alone, which pods have no need to send: a bridge does not forward it, and learns from some of it without any hook
+// (__br_handle_local_finish, net/bridge/br_input.c), as that another pod's hardware address is here.
+func forLinkRules() []rule {
+	return []rule{{"for the link alone", append(isForLink(), drop()...)}}
 }

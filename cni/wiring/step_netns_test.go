@@ -17,10 +17,8 @@ import (
 func TestEveryStep(t *testing.T) {
 	bothWirings(t, func(t *testing.T, bridge string) {
 		n := newNode(t)
-		if bridge != "" { // which stays, and has a carrier all the time
-			other := n.pod(bridge)
-			must(t, reach(n.namespace, other.listen(other.Addresses[1].Addr()), 100))
-		}
+		other := n.pod(bridge) // the tables stay, and the bridge, which has a carrier all the time
+		must(t, reach(n.namespace, other.listen(other.Addresses[1].Addr()), 100))
 		p, pod := n.port(bridge)
 		before := n.dump() + pod.dump()
 		unchanged := func(after string) {

@@ -178,6 +178,26 @@ func (l *lab) send(t *testing.T, from netns.NsHandle, src string, to netns.NsHan
 	return peer.Addr().Unmap().String(), true
 }
 
+// connect opens a TCP connection and closes it.
+func (l *lab) connect(t *testing.T, from netns.NsHandle, src string, to netns.NsHandle, dst string, wait time.Duration) error {
+	t.Helper()
+	var listener net.Listener
+	var err error
+	l.in(t, to, func() {
+		listener, err = net.ListenTCP("tcp", &net.TCPAddr{IP: net.ParseIP(dst), Port: 9001})
+		must(t, err)
+	})
+	defer listener.Close()
+	l.in(t, from, func() {
+		var c net.Conn
+		dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(src)}, Timeout: wait}
+		if c, err = dialer.Dial("tcp", net.JoinHostPort(dst, "9001")); err == nil {
+			c.Close()
+		}
+	})
+	return err
+}
+
 func (l *lab) mustPass(t *testing.T, what string, from netns.NsHandle, src string, to netns.NsHandle, dst, as string) {
 	t.Helper()
 	if got, ok := l.send(t, from, src, to, dst, 9000, patience); !ok || got != as {

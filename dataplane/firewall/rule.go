@@ -114,10 +114,15 @@ func inInterfaces(prefix string) []expr.Any {
 // fromElsewhere matches a source that is not reached by the interface which the packet came in by. Link-local ones and
 // the unspecified one are left aside, which neighbour discovery needs.
 func (f *family) fromElsewhere() []expr.Any {
-	return slices.Concat(f.inPrefix(f.src, expr.CmpOpNeq, f.linkLocal), f.inPrefix(f.src, expr.CmpOpNeq, f.unspecified), []expr.Any{
+	return slices.Concat(f.inPrefix(f.src, expr.CmpOpNeq, f.linkLocal), f.inPrefix(f.src, expr.CmpOpNeq, f.unspecified), sourceBehind(expr.CmpOpEq))
+}
+
+// sourceBehind matches, by expr.CmpOpNeq, a source that is reached by the interface which the packet came in by, and by expr.CmpOpEq one that is not.
+func sourceBehind(op expr.CmpOp) []expr.Any {
+	return []expr.Any{
 		&expr.Fib{Register: unix.NFT_REG_1, ResultOIF: true, FlagSADDR: true, FlagIIF: true},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: unix.NFT_REG_1, Data: make([]byte, 4)},
-	})
+		&expr.Cmp{Op: op, Register: unix.NFT_REG_1, Data: make([]byte, 4)},
+	}
 }
 
 // What routers alone send (RFC 4861 sections 4.2 and 4.5).

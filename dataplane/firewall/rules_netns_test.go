@@ -32,6 +32,27 @@ func TestWhatPassesAndWhatDoesNot(t *testing.T) {
 	}
 }
 
+// TCP goes on after a rule of its own; what is for the node meets no later one.
+func TestPodsTCP(t *testing.T) {
+	l := newLab(t)
+	apply(t, l.fw, testState())
+	for family, a := range addressings {
+		for src, passes := range map[string]bool{a.pod: true, a.directPod + "9": false, a.outside + "9": false} {
+			before := spoofed(t, l.fw)
+			wait := absence
+			if passes {
+				wait = patience
+			}
+			if err := l.connect(t, l.pod, src, l.node, a.node, wait); (err == nil) != passes {
+				t.Errorf("%s from %s: %v, and it passes: %v", family, src, err, !passes)
+			}
+			if after := spoofed(t, l.fw); (after == before) != passes {
+				t.Errorf("%s from %s: %d packets counted as forged", family, src, after-before)
+			}
+		}
+	}
+}
+
 func TestWithoutMasqueradeSourcesStay(t *testing.T) {
 	l := newLab(t)
 	s := testState()

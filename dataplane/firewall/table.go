@@ -5,6 +5,7 @@ import (
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -110,8 +111,14 @@ func fromUnderlay() chain {
 	return c
 }
 
+// fromPods lets TCP go on after one rule, none of the others being about it but the first.
 func fromPods() chain {
 	c := chain{name: chainFromPods}
+	for i := range families {
+		f := &families[i]
+		c.rules = append(c.rules, rule{"TCP, with an address that is behind its interface", slices.Concat(f.is(),
+			compareMeta(expr.MetaKeyL4PROTO, expr.CmpOpEq, []byte{unix.IPPROTO_TCP}), sourceBehind(expr.CmpOpNeq), []expr.Any{&expr.Verdict{Kind: expr.VerdictAccept}})})
+	}
 	for i := range families {
 		f := &families[i]
 		c.rules = append(c.rules, rule{"forged: by a pod, with an address that is not behind its interface",
