@@ -53,7 +53,9 @@ func TestTend(t *testing.T) {
 	restart("10.244.1.0/24")
 	pod("add", "--bridge", "cni0")
 	device := wiring.Device("weft-"+m.podName("tended"), "eth0")
-	list := func() (string, error) { return m.Run(t.Context(), "nft", "list", "chain", "bridge", "weft_pods", device) }
+	list := func() (string, error) {
+		return m.Run(t.Context(), "nft", "list", "chain", "bridge", "weft_pods", device)
+	}
 	guard, err := list()
 	if err != nil {
 		t.Fatal(err, guard)
