@@ -131,10 +131,13 @@ func (f *families) expectWay(t *testing.T, mode string) {
 		return
 	}
 	for addr, via := range map[netip.Addr]string{f.pods[1].Addr: hop, f.second.Addr: hop, f.pods[1].Addr6: b.Addr6.String()} {
-		out, err := a.Run(t.Context(), "ip", "route", "get", addr.String())
-		if want := " via " + via + " dev eth0"; err != nil || !strings.Contains(out, want) {
-			t.Errorf("ip route get %s: %q, %v, want %q in it", addr, out, err, want)
-		}
+		f.eventually("the route to "+addr.String(), func(ctx context.Context) error { // just behind the choice
+			out, err := a.Run(ctx, "ip", "route", "get", addr.String())
+			if want := " via " + via + " dev eth0"; err != nil || !strings.Contains(out, want) {
+				return fmt.Errorf("%q, %w, want %q in it", out, err, want)
+			}
+			return nil
+		})
 	}
 }
 

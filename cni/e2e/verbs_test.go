@@ -14,6 +14,10 @@ import (
 // TestVersions runs every verb in every version of the specification that has it.
 func TestVersions(t *testing.T) {
 	n := newNode(t, newTopology(t), 1, debianCNI, "routed")
+	n.configure("1.0.0", "routed")
+	first := n.sandbox() // makes what stays for later pods
+	first.add()
+	n.mustCnitool(nil, "del", chainName, first.path())
 	before := n.state()
 	for _, version := range []string{"0.3.1", "0.4.0", "1.0.0", "1.1.0"} {
 		t.Run(version, func(t *testing.T) {

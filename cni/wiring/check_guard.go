@@ -14,7 +14,7 @@ import (
 func (c *inspection) checkGuard() error {
 	parts := guardOf(c.port, c.port.ends())
 	for _, t := range tablesOf(c.port) {
-		have, err := c.listGuard(t)
+		have, err := steady(func() ([]string, error) { return c.listGuard(t) })
 		if err != nil {
 			return fmt.Errorf("list nftables table %v: %w", t, err)
 		}

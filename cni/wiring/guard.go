@@ -119,12 +119,12 @@ func (g *guardRemoval) remove(w *Wiring) (err error) {
 // not, waits for a grace period too, 10 ms (nf_tables_abort, net/netfilter/nf_tables_api.c).
 func (g *guardRemoval) parts() (parts []func() error, err error) {
 	for _, t := range tables() {
-		_, err := g.conn.ListChain(t.table(), g.device) // a list of all would lack some while others come and go
-		if isNone(err) {
-			continue
-		}
+		there, err := t.has(g.conn, g.device)
 		if err != nil {
 			return nil, err
+		}
+		if !there {
+			continue
 		}
 		if t == bridges {
 			parts = append(parts, func() error { return g.conn.SetDeleteElements(portsMap(), portsElement(g.device)) })

@@ -45,6 +45,10 @@ func (w *Wiring) restoreGuard(p Port) (done bool, err error) {
 	if err != nil || index == 0 {
 		return false, err
 	}
+	// Attach has made it before the device was up.
+	if guarded, err := w.guarded(p); err != nil || guarded {
+		return false, err
+	}
 	if err := w.step("restore guard"); err != nil {
 		return false, err
 	}
@@ -55,6 +59,20 @@ func (w *Wiring) restoreGuard(p Port) (done bool, err error) {
 	}
 	gone := &guardRemoval{device: p.Device}
 	return false, errors.Join(findErr, gone.remove(w), gone.close())
+}
+
+// guarded says whether all parts of p's guard are there.
+func (w *Wiring) guarded(p Port) (bool, error) {
+	conn, err := w.nftables()
+	if err != nil {
+		return false, err
+	}
+	for _, t := range tablesOf(p) {
+		if there, err := t.has(conn, p.Device); err != nil || !there {
+			return false, err
+		}
+	}
+	return true, nil
 }
 
 // upIndex is 0 for a device that is down, that does not exist, or that is no veth.

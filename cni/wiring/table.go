@@ -51,6 +51,15 @@ func (t table) String() string {
 	return "netdev " + tableName
 }
 
+// has says whether the device has a chain. A list of all would lack some while others come and go.
+func (t table) has(conn *nftables.Conn, device string) (bool, error) {
+	_, err := conn.ListChain(t.table(), device)
+	if isNone(err) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 // guarded are the devices that have a chain.
 func (t table) guarded(conn *nftables.Conn) (names []string, err error) {
 	chains, err := conn.ListChainsOfTableFamily(nftables.TableFamily(t))
