@@ -29,6 +29,10 @@ type benchServer struct {
 	session   *session // nil while there is none
 }
 
+// benchSeats are those of a session and its streams, and as many for who is turned away and for streams that are about to be
+// closed here when those of the next step come.
+const benchSeats = 2 * (1 + benchStreams)
+
 // session is a measurement under way.
 type session struct {
 	id   sessionID
@@ -39,7 +43,7 @@ type session struct {
 func newBenchServer(log *slog.Logger, number uint16, member func(netip.Addr) bool) *benchServer {
 	return &benchServer{
 		log: log, number: number, member: member, pingFor: benchPingFor, loadFor: benchLoadFor,
-		wake: make(chan struct{}, 1), seats: make(chan struct{}, 1+benchStreams),
+		wake: make(chan struct{}, 1), seats: make(chan struct{}, benchSeats),
 		listeners: make(map[netip.Addr]net.Listener),
 	}
 }
