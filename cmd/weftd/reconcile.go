@@ -28,9 +28,14 @@ const driftInterval = time.Second
 const rulesInterval = time.Second
 
 // pause is the least time between two rounds: what changes meanwhile is dealt with
-// together. A pod's start alone is a dozen events of the kernel. Where a round takes
-// longer, so does the pause, that a large cluster's start leaves half of a CPU.
+// together. Where a round takes longer, so does the pause, that a large cluster's start
+// leaves half of a CPU.
 const pause = 50 * time.Millisecond
+
+// eventsInterval is the least time between two looks at the kernel's links, addresses and
+// routes because of its events: a pod's start alone is a dozen, none of which concerns weftd,
+// and where pods come one after the other they wait for what the looks take of the CPU.
+const eventsInterval = 250 * time.Millisecond
 
 // doubtInterval is how soon it is looked again where a way failed, and it is not known yet
 // whether the others do.
@@ -76,7 +81,7 @@ func (d *daemon) reconcile(ctx context.Context) error {
 				kernel = nil
 			}
 			look.forget()
-			round.within(time.Until(free))
+			round.within(max(time.Until(free), time.Until(last.Add(eventsInterval))))
 		case _, open := <-rules:
 			if !open {
 				rules = nil // which kernel has said, or ctx

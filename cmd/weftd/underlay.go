@@ -35,7 +35,7 @@ func (d *daemon) followUnderlay(ctx context.Context) error {
 	look := newAlarm()
 	defer look.Stop()
 	var last string // what was other than it should be
-	var since time.Time
+	var since, looked time.Time
 	for {
 		select {
 		case <-ctx.Done():
@@ -44,11 +44,11 @@ func (d *daemon) followUnderlay(ctx context.Context) error {
 			if !open {
 				kernel = nil // reconcile has said so
 			}
-			look.within(pause)
+			look.within(max(pause, time.Until(looked.Add(eventsInterval))))
 		case <-check.C:
 			look.within(0)
 		case now := <-look.C:
-			look.at = time.Time{}
+			look.at, looked = time.Time{}, now
 			found, err := d.host.UnderlayAfter(d.config.Underlay.String(), d.underlay)
 			other := difference(d.underlay, found, err)
 			if other != last {
