@@ -259,6 +259,7 @@ func TestGuardLetsPodsLive(t *testing.T) {
 func TestGuardReplacesWhatIsLeft(t *testing.T) {
 	bothWirings(t, func(t *testing.T, bridge string) {
 		n := newNode(t)
+		n.run("nft", "table netdev weft_pods { }; table bridge weft_pods { map ports { type ifname : verdict; }; }")
 		other, a := n.pod(bridge), n.pod(bridge)
 		n.run("ip", "link", "del", a.Device)
 		if bridge != "" {

@@ -105,27 +105,25 @@ func (t table) shared() []guardPart {
 	return parts
 }
 
-// makeTables makes those of p's guard that do not exist, with nobody's part in them.
+// makeTables makes those of p's guard, or what they lack of what pods share.
 func (w *Wiring) makeTables(p Port) error {
+	conn, err := w.nftables()
+	if err != nil {
+		return err
+	}
 	for _, t := range tablesOf(p) {
-		conn, err := w.nftables()
-		if err != nil {
-			return err
-		}
-		conn.CreateTable(t.table())
+		conn.AddTable(t.table())
 		if t == bridges {
 			if err := conn.AddSet(portsMap(), nil); err != nil {
 				return err
 			}
 		}
 		for _, part := range t.shared() {
-			addRules(conn, conn.AddChain(part.chain), part.rules)
-		}
-		if err := conn.Flush(); err != nil && !errors.Is(err, unix.EEXIST) {
-			return err
+			conn.FlushChain(conn.AddChain(part.chain))
+			addRules(conn, part.chain, part.rules)
 		}
 	}
-	return nil
+	return conn.Flush()
 }
 
 // removeTables removes those in which no pod has a chain.
