@@ -42,7 +42,7 @@ func (w *Wiring) Attach(p Port) (Ends, error) {
 	a := &attachment{Wiring: w, port: p, ends: p.ends(), pod: pod}
 	if err := w.take(a.steps()); err != nil {
 		if a.device != nil {
-			err = errors.Join(err, w.remove(p.Device, func(string) error { return nil }))
+			err = errors.Join(err, w.remove(p.Device, func(string) error { return nil }, func() {}))
 		}
 		return fail(err)
 	}

@@ -13,10 +13,15 @@ import (
 // Detach removes the device, with the pod's end of it, its routes and its guard. That there is nothing left is no
 // error; that the device is no veth pair is one, and then it stays. It does as much as it can and joins all errors.
 func (w *Wiring) Detach(device string) error {
+	return w.detach(device, func() {})
+}
+
+// detach calls unguarded before it removes the device, where nothing has failed until then.
+func (w *Wiring) detach(device string, unguarded func()) error {
 	if !isDevice(device) {
 		return fmt.Errorf("detach device %q: it is not the name of a pod's device", device)
 	}
-	if err := w.remove(device, w.step); err != nil {
+	if err := w.remove(device, w.step, unguarded); err != nil {
 		return explain(fmt.Errorf("detach device %s: %w", device, err))
 	}
 	return nil
@@ -25,7 +30,7 @@ func (w *Wiring) Detach(device string) error {
 // remove sets the device down first, so that it never carries a packet without its guard: while it is up the guard
 // stays. The guard goes before the device, and its socket is closed behind it: the kernel has the close of such a socket wait until what was deleted is
 // freed (nft_rcv_nl_event, net/netfilter/nf_tables_api.c), as long as the removal of the device takes anyway.
-func (w *Wiring) remove(device string, before func(step string) error) error {
+func (w *Wiring) remove(device string, before func(step string) error, unguarded func()) error {
 	link, err := find(w.nl, device)
 	if err == nil && link != nil && link.Type() != "veth" {
 		err = fmt.Errorf("it is a %s, and not weft's: rename it", link.Type())
@@ -46,6 +51,9 @@ func (w *Wiring) remove(device string, before func(step string) error) error {
 	}
 	if errors.Join(errs...) == nil {
 		errs = append(errs, try("remove guard", func() error { return guard.remove(w) }))
+	}
+	if errors.Join(errs...) == nil {
+		unguarded()
 	}
 	if link != nil {
 		errs = append(errs, try("remove device", func() error { return w.change(w.nl.LinkDel, link, "delete the device") }))

@@ -2,6 +2,7 @@ package wiring
 
 import (
 	"fmt"
+	"sync/atomic"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -18,7 +19,8 @@ func (w *Wiring) Release(device string, gone func()) error {
 	}
 	defer stop()
 	done := make(chan error, 1)
-	go func() { done <- w.Detach(device) }()
+	var unguarded atomic.Bool
+	go func() { done <- w.detach(device, func() { unguarded.Store(true) }) }()
 	for {
 		select {
 		case err := <-done:
@@ -27,10 +29,13 @@ func (w *Wiring) Release(device string, gone func()) error {
 			if !more {
 				return <-done
 			}
-			if name == device {
-				gone()
-				return <-done
+			if name != device {
+				continue
 			}
+			if unguarded.Load() { // else its guard is left, and done says why
+				gone()
+			}
+			return <-done
 		}
 	}
 }

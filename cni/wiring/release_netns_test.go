@@ -63,6 +63,15 @@ func TestRelease(t *testing.T) {
 		if err := n.Release(stays.Device, func() { close(said) }); err == nil {
 			t.Error("no error, although the device is there")
 		}
+		n.Inject(func(name string) error {
+			if name == "remove guard" {
+				return errors.New("refused")
+			}
+			return nil
+		})
+		if err := n.Release(stays.Device, func() { t.Error("it is said that all is gone, and the guard is not") }); err == nil {
+			t.Error("no error, although the guard is there")
+		}
 		if err := n.Release("eth0", func() {}); err == nil {
 			t.Error("a device that is not weft's is released")
 		}
